@@ -1,0 +1,68 @@
+"""What every benchmark shares: its options, one JSON object a line, and the kept file of the last full run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def options(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line and nothing else")
+    parser.add_argument("--quick", action="store_true", help="a reduced run of at most two minutes; nothing is kept")
+    return parser.parse_args()
+
+
+def measure(
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    how: str,
+    spread: tuple[float, float] | None = None,
+    seeds: int = 1,
+    baseline: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One figure in the format that all benchmarks use."""
+    line: dict[str, Any] = {"measure": name, "value": value, "unit": unit}
+    if spread is not None:
+        line["spread"] = list(spread)
+    return line | {"seeds": seeds, "baseline": baseline or {}, "how": how}
+
+
+def report(script: str, lines: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
+    """Print the figures; after a full run keep them as `results/<script>.jsonl`, with date, versions and machine."""
+    name = Path(script).stem
+    for line in lines:
+        if chosen.json:
+            print(json.dumps(line), flush=True)
+        else:
+            spread = f" [{line['spread'][0]}, {line['spread'][1]}]" if "spread" in line else ""
+            print(f"{line['measure']}: {line['value']} {line['unit']}{spread} ({line['how']})", flush=True)
+    if not chosen.quick:
+        head = {
+            "script": name,
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            "python": platform.python_version(),
+            **{package: metadata.version(package) for package in ("torch", "diffusers", "peft", "fedart-nb")},
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}, {_processor()}",
+        }
+        text = "".join(json.dumps(line) + "\n" for line in [head, *lines])
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.jsonl").write_text(text, encoding="utf-8")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

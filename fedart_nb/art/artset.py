@@ -1,0 +1,227 @@
+"""An art set: pictures with captions, a train/test split, and the artist's consent for each one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedart_nb.art.collecting import Collected, Picture, Split, collect
+from fedart_nb.art.reading import png_of
+from fedart_nb.art.samples import SampleInfo, sample_folder, sample_infos
+from fedart_nb.art.sources import scan_folder, sources_of
+from fedart_nb.errors import ArtError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from fedart_nb.art.problems import Problem
+
+__all__ = ["ArtSet"]
+
+
+class ArtSet:
+    """Pictures of one artist, decoded to `size_px` and kept in memory (2,000 at 128 px take 98 MB).
+
+    Make one with `from_folder`, `from_files` or `sample`. What could not be used is in `problems`, never fatal.
+    Consent is per picture: `include(id, False)` withholds one, and from then on `pixels` refuses to hand it out.
+    `revision` grows with every change of consent or split, so that a cache of latents knows when it is stale.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        size_px: int,
+        pictures: Iterable[tuple[Picture, NDArray[np.uint8]]],
+        problems: Iterable[Problem] = (),
+        fixed_splits: Iterable[str] = (),
+    ) -> None:
+        self.name = name
+        self.size_px = size_px
+        self.revision = 0
+        self._pictures: dict[str, Picture] = {}
+        self._pixels: dict[str, NDArray[np.uint8]] = {}
+        for picture, pixels in pictures:
+            self._pictures[picture.id] = picture
+            self._pixels[picture.id] = pixels
+        self._excluded = {picture.id for picture in self._pictures.values() if not picture.included}
+        self._problems = tuple(problems)
+        self._fixed_splits = frozenset(fixed_splits)  # ids whose split the metadata gave
+
+    @classmethod
+    def from_folder(
+        cls, path: str | os.PathLike[str], *, size_px: int = 128, limit: int = 2000, name: str | None = None
+    ) -> ArtSet:
+        """Read the pictures of a folder and of the folders in it; metadata.csv, metadata.jsonl and .txt give captions.
+
+        Of more than `limit` pictures, `limit` evenly spaced ones (in the order of names) are taken, and a problem says
+        how many were left out. Raises `ArtError` where there is no such folder or no usable picture in it.
+
+            >>> art = ArtSet.from_folder("~/drawings")
+        """
+        root = Path(path)
+        sources, problems = scan_folder(root)
+        title = name or root.expanduser().resolve().name or "art"
+        found = collect(sources, problems, name=title, place=repr(str(root)), size_px=size_px, limit=limit)
+        return cls._built(title, found, size_px)
+
+    @classmethod
+    def from_files(
+        cls,
+        files: Iterable[tuple[str, bytes | bytearray | memoryview] | str | os.PathLike[str]],
+        *,
+        size_px: int = 128,
+        limit: int = 2000,
+        name: str = "uploaded",
+    ) -> ArtSet:
+        """Read (name, bytes) pairs, as an upload widget gives them, or paths; metadata files may be among them.
+
+        >>> art = ArtSet.from_files([("maple-leaf.png", data), ("maple-leaf.txt", b"a red maple leaf")])
+        """
+        sources, problems = sources_of(files)
+        found = collect(
+            sources, problems, name=name, place="these files", size_px=size_px, limit=limit, chosen_by_hand=True
+        )
+        return cls._built(name, found, size_px)
+
+    @classmethod
+    def sample(cls, name: str, limit: int | None = None, *, size_px: int = 128) -> ArtSet:
+        """Art that ships with the package, by the names in `samples()`; `limit` takes evenly spaced ones.
+
+        >>> len(ArtSet.sample("openmoji", limit=24))
+        24
+        """
+        with sample_folder(name) as folder:
+            return cls.from_folder(folder, size_px=size_px, limit=2000 if limit is None else limit, name=name)
+
+    @staticmethod
+    def samples() -> dict[str, SampleInfo]:
+        """The art that ships with the package: name -> what it looks like, by whom, licence, how many."""
+        return sample_infos()
+
+    @classmethod
+    def _built(cls, name: str, collected: Collected, size_px: int) -> ArtSet:
+        art = cls(
+            name,
+            size_px=size_px,
+            pictures=collected.pictures,
+            problems=collected.problems,
+            fixed_splits=collected.fixed_splits,
+        )
+        art.split()
+        art.revision = 0
+        return art
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __iter__(self) -> Iterator[Picture]:
+        return iter(self.pictures)
+
+    def __repr__(self) -> str:
+        withheld = len(self._pictures) - len(self.included())
+        note = f", {withheld} excluded" if withheld else ""
+        return f"ArtSet({self.name!r}, {len(self)} pictures{note}, {self.size_px} px)"
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All pictures, included and excluded, in the order of names."""
+        return tuple(self._pictures.values())
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What could not be used, or not as it was."""
+        return self._problems
+
+    @property
+    def excluded_ids(self) -> tuple[str, ...]:
+        """Ids that the artist withholds, sorted: what a session saves. `restore_consent` takes it back."""
+        return tuple(sorted(self._excluded))
+
+    def include(self, picture_id: str, included: bool = True) -> None:
+        """Give (True) or withhold (False) one picture; raises `ArtError` for an id that is not in this set."""
+        self._known(picture_id)
+        if included:
+            self.restore_consent(self._excluded - {picture_id})
+        else:
+            self.restore_consent(self._excluded | {picture_id})
+
+    def restore_consent(self, excluded_ids: Iterable[str]) -> None:
+        """Withhold exactly these ids; one that is not here is remembered, so a picture that returns stays withheld."""
+        excluded = set(excluded_ids)
+        if excluded == self._excluded:
+            return
+        self._excluded = excluded
+        self._pictures = {key: replace(p, included=key not in excluded) for key, p in self._pictures.items()}
+        self.revision += 1
+
+    def included(self, split: str | None = None) -> tuple[Picture, ...]:
+        """The pictures that may be used, all of them or those of one split ("train" or "test")."""
+        if split not in {None, "train", "test"}:
+            message = f'There is no split {split!r}; choose "train", "test" or None for both.'
+            raise ArtError(message)
+        return tuple(p for p in self.pictures if p.included and split in (None, p.split))
+
+    def split(self, test_fraction: float = 0.2) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
+        """Divide the set again and return the included (train, test) pictures.
+
+        A split that the metadata gave stays. The others fall by their id, so the same picture falls on the same side
+        everywhere. From 5 pictures on at least one is "test"; below 5 all are "train"; one is always "train".
+        """
+        if not 0 <= test_fraction < 1:
+            message = f"test_fraction is {test_fraction}; choose at least 0 and less than 1."
+            raise ArtError(message)
+        before = self._pictures
+        bound = int(test_fraction * 16**16)
+        sides: dict[str, Split] = {
+            key: picture.split if key in self._fixed_splits else "test" if int(key, 16) < bound else "train"
+            for key, picture in before.items()
+        }
+        free = sorted(key for key in before if key not in self._fixed_splits) or sorted(before)
+        if len(before) < 5:
+            sides.update(dict.fromkeys((key for key in free if key not in self._fixed_splits), "train"))
+        elif "test" not in sides.values():
+            sides[free[0]] = "test"
+        if "train" not in sides.values():
+            sides[free[-1]] = "train"
+        after = {key: replace(picture, split=sides[key]) for key, picture in before.items()}
+        if after != before:
+            self._pictures = after
+            self.revision += 1
+        return self.included("train"), self.included("test")
+
+    def pixels(self, pictures: Iterable[str | Picture]) -> NDArray[np.uint8]:
+        """Pixels of ids or pictures, uint8 (n, size_px, size_px, 3), a copy, in the order given.
+
+        Raises `ArtError` for an excluded picture: this is the only way to the pixels, so training never reads one.
+        """
+        ids = [p if isinstance(p, str) else p.id for p in pictures]
+        for key in ids:
+            picture = self._known(key)
+            if key in self._excluded:
+                message = (
+                    f"{picture.name!r} ({key}) is excluded by its artist and is not read; "
+                    f"ask for art.included(), or give it with art.include({key!r})."
+                )
+                raise ArtError(message)
+        if not ids:
+            return np.zeros((0, self.size_px, self.size_px, 3), dtype=np.uint8)
+        return np.stack([self._pixels[key] for key in ids])
+
+    def thumbnail_png(self, picture_id: str, size_px: int = 64) -> bytes:
+        """A small PNG for the artist's own eyes: of excluded pictures, too."""
+        self._known(picture_id)
+        return png_of(self._pixels[picture_id], size_px=size_px)
+
+    def _known(self, picture_id: str) -> Picture:
+        try:
+            return self._pictures[picture_id]
+        except KeyError:
+            message = f"There is no picture {picture_id!r} in {self!r}; ids are in art.pictures."
+            raise ArtError(message) from None

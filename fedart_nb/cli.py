@@ -1,0 +1,186 @@
+"""The command `fedart`: thin fronts for the notebooks, the demo, the relay, and a look at this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedart_nb import __version__, settings
+from fedart_nb.errors import FedArtError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["PINNED_TORCH", "check", "demo", "lab", "main", "relay"]
+
+PINNED_TORCH = "2.13.0"  # the version in constraints.txt: every figure in the documentation was measured with it
+
+_LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}}
+
+_EXAMPLES = """\
+examples:
+  fedart demo                  a whole workshop on this computer: relay, host, three artists, two rounds
+  fedart lab                   the notebooks in JupyterLab, with a relay beside them
+  fedart lab --no-browser      the same, and only print the address
+  fedart relay --port 8765     a relay for a workshop; add --host 0.0.0.0 to let other computers in
+  fedart check                 what this machine offers, and where your pictures would be loaded
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; an expected failure is one sentence on stderr and status 1.
+
+    Example: `main(["check"])`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fedart",
+        description="Teach one diffusion model together, from art that never leaves its artist's kernel.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fedart-nb {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    lab_parser = commands.add_parser("lab", help="open the notebooks in JupyterLab", description="Open the notebooks.")
+    lab_parser.add_argument("--notebooks", type=Path, help="folder to open (default: ./notebooks)")
+    lab_parser.add_argument("--port", type=int, default=8888, help="port of JupyterLab (the next free one is taken)")
+    lab_parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
+    lab_parser.add_argument("--no-relay", action="store_true", help="start no relay")
+    commands.add_parser("check", help="say what this machine offers", description="Say what this machine offers.")
+    for name, line in (("demo", "run a whole workshop on this computer"), ("relay", "run the relay")):
+        commands.add_parser(name, help=line, add_help=False)
+
+    options, rest = parser.parse_known_args(argv)
+    if rest and options.command in ("lab", "check"):
+        parser.error(f"unknown: {' '.join(rest)}")
+    try:
+        if options.command == "check":
+            return check()
+        if options.command == "lab":
+            return lab(
+                notebooks=options.notebooks,
+                port=options.port,
+                browser=not options.no_browser,
+                with_relay=not options.no_relay,
+            )
+        return demo(rest) if options.command == "demo" else relay(rest)
+    except FedArtError as error:
+        print(f"fedart: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def demo(arguments: Sequence[str] = ()) -> int:
+    """Run the demonstration: relay, host and artists in separate kernels."""
+    from fedart_nb.demo import main as run
+
+    return run(list(arguments))
+
+
+def relay(arguments: Sequence[str] = ()) -> int:
+    """Run the relay in a process of its own, as `python -m fedart_nb.relay` does, until it is interrupted."""
+    with subprocess.Popen([sys.executable, "-m", "fedart_nb.relay", *arguments]) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the terminal has sent it to the relay as well: let it finish its writes
+            process.terminate()
+            return process.wait()
+
+
+def lab(*, notebooks: Path | None = None, port: int = 8888, browser: bool = True, with_relay: bool = True) -> int:
+    """Open JupyterLab on `notebooks`, on this computer only; kernels find the relay's address in `FEDART_RELAY`.
+
+    Raises FedArtError when there is no such folder.
+    """
+    folder = _notebooks(notebooks)
+    environment = os.environ | {"JUPYTER_CONFIG_PATH": _lab_config()}
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"),
+        *(f"--ServerApp.root_dir={folder}", "--LabApp.extension_manager=readonly"),
+        *([] if browser else ["--no-browser"]),
+        *(["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []),
+    ]
+    if not with_relay:
+        return _foreground(command, environment)
+    from fedart_nb.relay.process import relay_process
+
+    with relay_process(settings.cache_folder() / "relay") as url:
+        print(f"The relay listens at {url}", flush=True)
+        return _foreground(command, environment | {"FEDART_RELAY": url})
+
+
+def check() -> int:
+    """Print facts about this machine and this installation; 1 when something needed is missing, else 0."""
+    import torch
+
+    location, is_shared = settings.kernel_location()
+    pinned = torch.__version__.split("+")[0] == PINNED_TORCH
+    weights = _embedded_weights()
+    rows = [
+        ("fedart-nb", __version__),
+        ("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        ("torch", f"{torch.__version__} ({'as pinned' if pinned else f'the pinned version is {PINNED_TORCH}'})"),
+        ("device", settings.device()),
+        ("threads", str(settings.limit_threads())),
+        ("kernel runs on", location),
+        ("your own art", "stays at home: use the sample art here" if is_shared else "may be loaded: it stays here"),
+        ("backbone", f"{weights / 1e6:.1f} MB embedded" if weights else "MISSING: install the package again"),
+        ("cache folder", str(settings.cache_folder())),
+        ("licence", f"{_licence()} for the code; each picture's own in fedart_nb/art/samples"),
+    ]
+    for name, value in rows:
+        print(f"{name:<16}{value}")
+    for line in _sample_licences():
+        print(f"{'':<16}{line}")
+    return 0 if weights else 1
+
+
+def _foreground(command: Sequence[str], environment: dict[str, str]) -> int:
+    with subprocess.Popen(command, env=environment) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:  # JupyterLab got it too, and asks whether it is meant
+                continue
+
+
+def _notebooks(chosen: Path | None) -> Path:
+    candidates = [chosen] if chosen else [Path("notebooks"), Path(__file__).parent.parent / "notebooks"]
+    for folder in candidates:
+        if folder.is_dir():
+            return folder.resolve()
+    message = f"There is no folder {candidates[0]}: go to the repository's folder, or give one with --notebooks."
+    raise FedArtError(message)
+
+
+def _lab_config() -> str:
+    """A search path for Jupyter's settings that puts ours (ask for no news, look for no updates) behind the user's."""
+    folder = settings.cache_folder() / "jupyter"
+    target = folder / "labconfig" / "default_setting_overrides.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(_LAB_SETTINGS), encoding="utf-8")
+    return os.pathsep.join(filter(None, [os.environ.get("JUPYTER_CONFIG_PATH"), str(folder)]))
+
+
+def _embedded_weights() -> int:
+    """Bytes of the shipped backbone; 0 when it is not there."""
+    folder = Path(str(resources.files("fedart_nb"))) / "diffusion" / "embedded"
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+
+
+def _licence() -> str:
+    return str(metadata.metadata("fedart-nb")["License-Expression"])
+
+
+def _sample_licences() -> list[str]:
+    from fedart_nb.art import ArtSet
+
+    samples = ArtSet.samples().items()
+    return [f"{name}: {info.licence}, {info.count} pictures by {info.artist}" for name, info in samples]

@@ -1,0 +1,25 @@
+"""The frozen backbone, LoRA adapters on it, training and sampling."""
+
+from .adapters import ATTENTION_AND_UP_CONVOLUTIONS, Adapter, AdapterConfig, attached, initial_adapter
+from .backbone import Backbone
+from .latents import LatentSet, cache_latents, latents_of
+from .sampling import draw, sample
+from .training import TrainConfig, TrainState, denoising_loss, train
+
+__all__ = [
+    "ATTENTION_AND_UP_CONVOLUTIONS",
+    "Adapter",
+    "AdapterConfig",
+    "Backbone",
+    "LatentSet",
+    "TrainConfig",
+    "TrainState",
+    "attached",
+    "cache_latents",
+    "denoising_loss",
+    "draw",
+    "initial_adapter",
+    "latents_of",
+    "sample",
+    "train",
+]

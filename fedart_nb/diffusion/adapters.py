@@ -1,0 +1,247 @@
+"""LoRA adapters: made, attached to a backbone, read back and saved as plain diffusers loads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from ..errors import AdapterError
+from .backbone import Backbone
+
+__all__ = ["ATTENTION_AND_UP_CONVOLUTIONS", "Adapter", "AdapterConfig", "attached", "initial_adapter", "read_adapter"]
+
+#: Attention projections everywhere and the convolutions of the up blocks (colour and line texture live there).
+ATTENTION_AND_UP_CONVOLUTIONS = (
+    r".*attentions\..*\.(to_q|to_k|to_v|to_out\.0)|up_blocks\.\d+\.resnets\.\d+\.(conv1|conv2)"
+)
+_FILE_NAME = "pytorch_lora_weights.safetensors"
+_MAX_RANK = 128
+_PREFIX = "unet."
+
+_Tensors = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """Shape of a LoRA adapter (Hu et al. 2106.09685): W + (alpha / rank) B A on every module that `targets` matches.
+
+    `targets` is a regular expression over module names of the denoiser.
+    """
+
+    rank: int = 4
+    alpha: float = 4.0
+    targets: str = ATTENTION_AND_UP_CONVOLUTIONS
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rank <= _MAX_RANK:
+            raise AdapterError(f"rank is {self.rank}; expected a whole number from 1 to {_MAX_RANK}. 4 suits most art.")
+        if not 0 < self.alpha <= 1024:
+            raise AdapterError(f"alpha is {self.alpha}; expected a number above 0. Use alpha = rank ({self.rank}).")
+        try:
+            re.compile(self.targets)
+        except re.error as error:
+            raise AdapterError(f"targets {self.targets!r} is not a regular expression ({error}).") from error
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """LoRA weights for one backbone.
+
+    `tensors` maps `<module>.lora_A.weight` / `.lora_B.weight` to float32 arrays; linear A is (rank, in) and B
+    (out, rank), convolutions carry two more axes.
+    """
+
+    tensors: _Tensors = field(repr=False)
+    config: AdapterConfig
+    backbone_sha256: str
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(a.size for a in self.tensors.values())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights in name order: equal digests, equal adapters."""
+        digest = hashlib.sha256()
+        for name in sorted(self.tensors):
+            digest.update(f"{name}{self.tensors[name].shape}".encode())
+            digest.update(np.ascontiguousarray(self.tensors[name], "<f4"))
+        return digest.hexdigest()
+
+    def minus(self, other: Adapter) -> dict[str, NDArray[np.float32]]:
+        """The update: this adapter's tensors less another's of the same shape."""
+        if self.tensors.keys() != other.tensors.keys():
+            raise AdapterError("These adapters have different modules; train both from the same AdapterConfig.")
+        return {name: self.tensors[name] - other.tensors[name] for name in self.tensors}
+
+    def to_bytes(self) -> bytes:
+        """Safetensors with the names that diffusers' `load_lora_weights` reads, and our configuration as metadata."""
+        metadata = {"fedart": json.dumps({"config": asdict(self.config), "backbone_sha256": self.backbone_sha256})}
+        lora = {"r": self.config.rank, "lora_alpha": self.config.alpha, "target_modules": _modules(self.tensors)}
+        metadata["lora_adapter_metadata"] = json.dumps({_PREFIX + key: value for key, value in lora.items()})
+        named = {_PREFIX + name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}
+        return save_safetensors(named, metadata=metadata)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Adapter:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            AdapterError: damaged bytes, foreign tensors, or values that are not finite.
+        """
+        try:
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            ours = json.loads(header["__metadata__"]["fedart"])
+            named = load_safetensors(data)
+            config = AdapterConfig(**ours["config"])
+            sha256 = str(ours["backbone_sha256"])
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise AdapterError(f"These {len(data):,} bytes are no adapter of ours ({type(error).__name__}).") from error
+        tensors = {}
+        for name, array in named.items():
+            if not name.startswith(_PREFIX) or ".lora_" not in name:
+                raise AdapterError(f"Unexpected tensor {name!r} in an adapter; expected LoRA weights of the denoiser.")
+            if not np.isfinite(array).all():
+                raise AdapterError(f"{name!r} holds values that are not finite; the adapter is damaged.")
+            tensors[name.removeprefix(_PREFIX)] = array.astype(np.float32)
+        return cls(tensors, config, sha256)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `pytorch_lora_weights.safetensors` into `folder`, atomically; `load_lora_weights(folder)` reads it."""
+        path = Path(folder) / _FILE_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(self.to_bytes())
+        temporary.replace(path)
+        return path
+
+    @classmethod
+    def load(cls, folder_or_file: str | Path) -> Adapter:
+        """Read an adapter from its file, or from the folder that holds it."""
+        path = Path(folder_or_file)
+        path = path / _FILE_NAME if path.is_dir() else path
+        try:
+            return cls.from_bytes(path.read_bytes())
+        except OSError as error:
+            raise AdapterError(f"Cannot read an adapter from {str(path)!r}: {error.strerror}.") from error
+
+
+def _modules(tensors: _Tensors) -> list[str]:
+    return sorted({name.split(".lora_")[0] for name in tensors})
+
+
+def initial_adapter(backbone: Backbone, config: AdapterConfig | None = None, *, seed: int = 0) -> Adapter:
+    """A fresh adapter: A Kaiming-uniform from `seed`, B zero, so that it changes nothing until it is trained.
+
+    Raises:
+        AdapterError: `targets` matches no module of this backbone.
+    """
+    config = config or AdapterConfig()
+    with backbone.lock, torch.random.fork_rng(devices=[]):
+        _refuse_if_busy(backbone)
+        torch.manual_seed(seed)
+        _add(backbone, "initial", config)
+        try:
+            return read_adapter(backbone, "initial", config)
+        finally:
+            backbone.unet.delete_adapters("initial")
+
+
+def read_adapter(backbone: Backbone, name: str, config: AdapterConfig) -> Adapter:
+    """Copy the attached adapter `name` out of the network."""
+    from peft.utils import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(backbone.unet, adapter_name=name)
+    tensors = {key: value.detach().float().cpu().numpy().copy() for key, value in sorted(state.items())}
+    return Adapter(tensors, config, backbone.sha256)
+
+
+@contextmanager
+def attached(
+    backbone: Backbone, adapters: Sequence[tuple[Adapter, float]], *, trainable: int | None = None
+) -> Iterator[list[str]]:
+    """Attach adapters with weights for the time of the `with` block: W + sum_i w_i (alpha_i / r_i) B_i A_i, exactly.
+
+    Yields the adapters' names in the network. Only the one at index `trainable` gets gradients. The backbone's lock is
+    held, and the network is left as it was found.
+
+    Raises:
+        AdapterError: an adapter was made for another backbone, or its shapes do not fit.
+    """
+    from peft.utils import set_peft_model_state_dict
+
+    names: list[str] = []
+    with backbone.lock:
+        unet = backbone.unet
+        _refuse_if_busy(backbone)
+        try:
+            for index, (adapter, _) in enumerate(adapters):
+                if adapter.backbone_sha256 != backbone.sha256:
+                    raise AdapterError(
+                        f"This adapter was made for the backbone {adapter.backbone_sha256[:12]}…, not for "
+                        f"{backbone.name!r} ({backbone.sha256[:12]}…). Load the backbone that it was trained on."
+                    )
+                name = f"adapter_{index}"
+                names.append(name)
+                _add(backbone, name, adapter.config)
+                state = {key: torch.from_numpy(np.asarray(value)) for key, value in adapter.tensors.items()}
+                _check_shapes(unet, name, state)
+                set_peft_model_state_dict(unet, state, adapter_name=name)
+            if names:
+                unet.set_adapters(names, [weight for _, weight in adapters])
+            for key, parameter in unet.named_parameters():
+                parameter.requires_grad_(trainable is not None and f".adapter_{trainable}." in key)
+            yield names
+        finally:
+            if names:
+                unet.delete_adapters([name for name in names if name in getattr(unet, "peft_config", {})])
+            unet.requires_grad_(False)
+
+
+def _refuse_if_busy(backbone: Backbone) -> None:
+    if getattr(backbone.unet, "peft_config", None):
+        raise AdapterError(
+            f"{backbone.name!r} is busy: another generator of this kernel has its adapters attached. "
+            "Run it to its end, or close it, first."
+        )
+
+
+def _add(backbone: Backbone, name: str, config: AdapterConfig) -> None:
+    from peft import LoraConfig
+
+    if not any(re.fullmatch(config.targets, module) for module, _ in backbone.unet.named_modules()):
+        raise AdapterError(
+            f"No module of {backbone.name!r} matches targets {config.targets!r}. "
+            "Use the default, or a regular expression over names such as 'mid_block.attentions.0.…to_q'."
+        )
+    lora = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=config.targets, lora_dropout=0.0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two adapters are what we want
+        backbone.unet.add_adapter(lora, adapter_name=name)
+
+
+def _check_shapes(unet: Any, name: str, state: Mapping[str, torch.Tensor]) -> None:
+    from peft.utils import get_peft_model_state_dict
+
+    expected = get_peft_model_state_dict(unet, adapter_name=name)
+    if expected.keys() != state.keys():
+        missing = sorted(expected.keys() ^ state.keys())[:3]
+        raise AdapterError(f"The adapter's modules do not fit its configuration (first differences: {missing}).")
+    for key, tensor in state.items():
+        if tensor.shape != expected[key].shape:
+            raise AdapterError(f"{key!r} is {tuple(tensor.shape)}; this backbone needs {tuple(expected[key].shape)}.")

@@ -1,0 +1,93 @@
+"""The forward (noising) process that a backbone was trained with: what to add, and what the denoiser must predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from ..errors import BackboneError
+
+__all__ = ["Diffusion", "Process", "RectifiedFlow", "process_of"]
+
+
+class Process(Protocol):
+    """Timesteps are in the denoiser's own unit (what it is called with), shape (n,)."""
+
+    def sample_t(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Timesteps drawn as for training."""
+
+    def stratified_t(self, n: int, offset: float) -> torch.Tensor:
+        """Timesteps spread evenly over the schedule; `offset` in [0, 1) shifts them within their strata."""
+
+    def add_noise(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """x_t from clean latents and unit Gaussian noise."""
+
+    def target(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """What the denoiser is asked to predict from x_t."""
+
+
+@dataclass(frozen=True)
+class RectifiedFlow:
+    """x_t = (1 - t) x_0 + t eps, target eps - x_0 (Liu et al. 2209.03003); t logit-normal (Esser et al. 2403.03206)."""
+
+    scale: int = 1000
+
+    def sample_t(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        return torch.sigmoid(torch.randn(n, generator=generator)) * self.scale
+
+    def stratified_t(self, n: int, offset: float) -> torch.Tensor:
+        return (torch.arange(n) + offset) / n * self.scale
+
+    def add_noise(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return torch.lerp(x0, eps, (t / self.scale)[:, None, None, None].to(x0))
+
+    def target(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return eps - x0
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps (Ho et al. 2006.11239); predicts eps or v (Salimans & Ho 2202.00512)."""
+
+    alphas_cumprod: torch.Tensor
+    predicts: str
+
+    def sample_t(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        return torch.randint(len(self.alphas_cumprod), (n,), generator=generator)
+
+    def stratified_t(self, n: int, offset: float) -> torch.Tensor:
+        return ((torch.arange(n) + offset) / n * len(self.alphas_cumprod)).long()
+
+    def _roots(self, like: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        a = self.alphas_cumprod.to(like.device)[t.long()][:, None, None, None].to(like.dtype)
+        return a.sqrt(), (1 - a).sqrt()
+
+    def add_noise(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        alpha, sigma = self._roots(x0, t)
+        return alpha * x0 + sigma * eps
+
+    def target(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        if self.predicts == "epsilon":
+            return eps
+        alpha, sigma = self._roots(x0, t)
+        return alpha * eps - sigma * x0
+
+
+def process_of(scheduler: Any) -> Process:
+    """Read the forward process from a diffusers scheduler's configuration.
+
+    Raises:
+        BackboneError: the scheduler predicts something that is not known here.
+    """
+    config = scheduler.config
+    predicts = config.get("prediction_type", "epsilon")
+    if predicts == "flow_prediction" or type(scheduler).__name__.startswith("FlowMatch"):
+        return RectifiedFlow(scale=int(config.get("num_train_timesteps", 1000)))
+    if predicts in ("epsilon", "v_prediction") and hasattr(scheduler, "alphas_cumprod"):
+        return Diffusion(scheduler.alphas_cumprod, predicts)
+    raise BackboneError(
+        f"The scheduler {type(scheduler).__name__} predicts {predicts!r}; known are flow_prediction, epsilon and "
+        "v_prediction. Save the pipeline with one of these schedulers."
+    )

@@ -1,0 +1,86 @@
+"""Every error that this package raises on purpose; one type per remedy.
+
+    FedArtError
+    ├── ArtError            a folder or picture cannot be used           → choose other files, or fix the one named
+    ├── BackboneError       a diffusion pipeline cannot be used          → another folder or hub id
+    ├── AdapterError        adapter and backbone do not fit              → train or load one made for this backbone
+    ├── TrainingError       training cannot start or went wrong          → change the setting named
+    ├── WireError           bytes that arrived are not what was promised → update both sides, or send again
+    │   └── TooLarge        more bytes than the limit                    → send less, or raise the limit named
+    ├── RelayError          the relay refused or cannot be reached       → check address, room and token
+    │   ├── RelayUnreachable  no answer                                  → start the relay, or wait
+    │   └── RelayRefused      an answer that says no                     → do what it says
+    ├── RoundError          a message does not fit the running round     → nothing is lost; the round goes on
+    └── MissingExtra        an optional library is not installed         → the pip line in the message
+
+Messages show the value that was given, say what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AdapterError",
+    "ArtError",
+    "BackboneError",
+    "FedArtError",
+    "MissingExtra",
+    "RelayError",
+    "RelayRefused",
+    "RelayUnreachable",
+    "RoundError",
+    "TooLarge",
+    "TrainingError",
+    "WireError",
+]
+
+
+class FedArtError(Exception):
+    """Root of the tree: catch it to catch everything that this package raises on purpose."""
+
+
+class ArtError(FedArtError):
+    """A folder or picture cannot be used."""
+
+
+class BackboneError(FedArtError):
+    """A diffusion pipeline cannot be loaded or is of an unknown family."""
+
+
+class AdapterError(FedArtError):
+    """An adapter does not fit the backbone or is damaged."""
+
+
+class TrainingError(FedArtError):
+    """Training cannot start with these settings, or its loss is no longer a number."""
+
+
+class WireError(FedArtError):
+    """Bytes that arrived do not follow the wire format, or fail their checksum or signature."""
+
+
+class TooLarge(WireError):
+    """More bytes than the limit allows; nothing was allocated."""
+
+
+class RelayError(FedArtError):
+    """The relay refused a request or cannot be reached."""
+
+
+class RelayUnreachable(RelayError):
+    """No answer from the relay within the retries allowed."""
+
+
+class RelayRefused(RelayError):
+    """The relay answered no; `status` holds the HTTP status code."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class RoundError(FedArtError):
+    """A message does not fit the running round; it was refused and the round goes on."""
+
+
+class MissingExtra(FedArtError):
+    """An optional library is missing; the message holds the exact `pip install` line."""

@@ -1,0 +1,150 @@
+"""Frozen events that long work yields: the only way in which progress leaves a computation.
+
+`str(event)` is a sentence for a person; nothing in it tells a loss to anybody but the artist who reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "Joined",
+    "Note",
+    "RoundClosed",
+    "RoundOpened",
+    "SampleStep",
+    "Sampled",
+    "Step",
+    "Trained",
+    "UpdateSent",
+    "Waiting",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimiser step. `index` counts from 1 to `total`; `held_out_loss` is None between validations."""
+
+    index: int
+    total: int
+    loss: float
+    held_out_loss: float | None
+    seconds: float
+    state: Any = field(repr=False, compare=False, default=None)  # diffusion.TrainState: resume from here
+
+    def __str__(self) -> str:
+        held = "" if self.held_out_loss is None else f", held-out {self.held_out_loss:.4f}"
+        return f"step {self.index} of {self.total}: loss {self.loss:.4f}{held}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Training finished (or was stopped at a whole step): the adapter and its held-out loss before and after."""
+
+    adapter: Any = field(repr=False)
+    steps: int
+    loss_before: float | None
+    loss_after: float | None
+    seconds: float
+
+    def __str__(self) -> str:
+        known = self.loss_before is not None and self.loss_after is not None
+        gain = f": held-out loss {self.loss_before:.4f} before, {self.loss_after:.4f} after" if known else ""
+        return f"trained {self.steps} steps in {self.seconds:.0f} s{gain}"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleStep:
+    """One sampling step; `previews` is uint8 (n, height, width, 3) at latent size, or None between previews."""
+
+    index: int
+    total: int
+    previews: Any = field(repr=False, default=None)
+
+    def __str__(self) -> str:
+        return f"drawing, step {self.index} of {self.total}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Finished pictures, uint8 (n, height, width, 3), with the prompts and seeds that made them."""
+
+    pictures: Any = field(repr=False)
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{len(self.prompts)} pictures drawn in {self.seconds:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """This kernel is in the room; `others` is the number of further members seen so far."""
+
+    room: str
+    name: str
+    others: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} is in the room {self.room}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing to do but wait; `reason` is a sentence for a person."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something a person should read: `level` is "info", "warning" or "error"."""
+
+    text: str
+    level: str = "info"
+
+    def __str__(self) -> str:
+        return self.text if self.level == "info" else f"{self.level.upper()}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOpened:
+    """A round began; `number` counts from 1 to `total`."""
+
+    number: int
+    total: int
+    artists: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        who = f" with {', '.join(self.artists)}" if self.artists else ""
+        return f"round {self.number} of {self.total} is open{who}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSent:
+    """This kernel's update left for the relay: how many bytes, and the L2 norm of what left."""
+
+    number: int
+    size_bytes: int
+    norm: float
+
+    def __str__(self) -> str:
+        return f"round {self.number}: update sent, {self.size_bytes:,} bytes, norm {self.norm:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundClosed:
+    """A round ended with a new shared adapter made of `contributors` updates."""
+
+    number: int
+    total: int
+    contributors: int
+    adapter: Any = field(repr=False, default=None)
+
+    def __str__(self) -> str:
+        return f"round {self.number} of {self.total} is over: a new shared adapter from {self.contributors} artists"

@@ -1,0 +1,7 @@
+"""Drawings made without pyplot: each is a picture, its alt text and its table of numbers."""
+
+from fedart_nb.figures.curves import OKABE_ITO, loss_curve, smoothed
+from fedart_nb.figures.drawn import Drawn, table_html
+from fedart_nb.figures.sheets import contact_sheet, png_bytes
+
+__all__ = ["OKABE_ITO", "Drawn", "contact_sheet", "loss_curve", "png_bytes", "smoothed", "table_html"]

@@ -1,0 +1,153 @@
+"""The loss curve: training loss, smoothed, and held-out loss, for light and dark pages alike."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, Protocol
+
+from fedart_nb.figures.drawn import Drawn
+
+__all__ = ["OKABE_ITO", "loss_curve", "smoothed"]
+
+#: Okabe & Ito's palette: told apart by readers with any form of colour vision.
+OKABE_ITO = {
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "purple": "#CC79A7",
+}
+_INK = "#010203"  # stands for the page's own text colour until the SVG is written
+_CURVES = (OKABE_ITO["blue"], OKABE_ITO["vermillion"])  # a dark page may set --fa-curve-1 and -2 to lighter ones
+_TABLE_ROWS = 12
+
+
+class HasLoss(Protocol):
+    """What a curve reads of a step; `fedart_nb.events.Step` has it."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def held_out_loss(self) -> float | None: ...
+
+
+def smoothed(values: Sequence[float], *, memory: float = 0.9) -> list[float]:
+    """Exponential moving average, corrected for its start (Kingma & Ba 2015, section 3); as long as `values`.
+
+    >>> smoothed([2.0, 2.0])
+    [2.0, 2.0]
+    """
+    mean, out = 0.0, []
+    for count, value in enumerate(values, start=1):
+        mean = memory * mean + (1 - memory) * value
+        out.append(round(mean / (1 - memory**count), 10))
+    return out
+
+
+def loss_curve(steps: Iterable[HasLoss], *, total: int | None = None, width_in: float = 6.4) -> Drawn:
+    """Draw training loss (each step faint, smoothed line solid) and held-out loss (dashed, with markers).
+
+    `total` fixes the right end of the axis while training goes on. The axes are linear and begin where the losses do,
+    not at zero. Works with any number of steps, none included.
+    """
+    steps = list(steps)
+    index, losses = [step.index for step in steps], [float(step.loss) for step in steps]
+    held_out = [(step.index, float(step.held_out_loss)) for step in steps if step.held_out_loss is not None]
+    smooth = smoothed(losses)
+    return Drawn(
+        alt=_alt(index, smooth, held_out, total),
+        table=_table(index, losses, smooth, held_out),
+        svg=_draw(index, losses, smooth, held_out, total, width_in),
+    )
+
+
+def _draw(
+    index: list[int],
+    losses: list[float],
+    smooth: list[float],
+    held_out: list[tuple[int, float]],
+    total: int | None,
+    width_in: float,
+) -> str:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, 2.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    axes.plot(index, losses, color=_CURVES[0], alpha=0.5, linewidth=1)
+    axes.plot(index, smooth, color=_CURVES[0], linewidth=2.4, label="training loss, smoothed")
+    if held_out:
+        x, y = zip(*held_out, strict=True)
+        style: dict[str, Any] = {"linestyle": (0, (5, 2)), "marker": "o", "markersize": 4.5}
+        axes.plot(x, y, color=_CURVES[1], linewidth=1.8, label="held-out loss", **style)
+    axes.set_xlim(0, max(total or 1, index[-1] if index else 1))
+    axes.set_xlabel("step", color=_INK)
+    axes.set_ylabel("denoising loss", color=_INK)
+    axes.tick_params(colors=_INK, length=3)
+    axes.grid(visible=True, axis="y", color=_INK, alpha=0.14, linewidth=0.8)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_INK)
+        spine.set_alpha(0.5)
+    if index:
+        axes.legend(frameon=False, labelcolor=_INK, loc="upper right", fontsize=9)
+    else:
+        axes.set_yticks([])
+    out = io.StringIO()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    return _themed(out.getvalue())
+
+
+def _themed(svg: str) -> str:
+    """Only the `<svg>` element, its ink in the page's text colour, its ids its own, and as wide as its place."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = body.replace(_INK, "currentColor")
+    for number, colour in enumerate(_CURVES, start=1):
+        body = body.replace(colour.lower(), f"var(--fa-curve-{number}, {colour.lower()})")
+    used = set(re.findall(r"#([\w.-]+)", body))
+    body = re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in used else "", body)
+    mark = hashlib.sha256(body.encode()).hexdigest()[:8]
+    body = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>f{mark}-", body)
+    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 width="100%"', body, count=1)
+    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 aria-hidden="true" focusable="false"', body, count=1)
+    return body.strip()
+
+
+def _alt(index: list[int], smooth: list[float], held_out: list[tuple[int, float]], total: int | None) -> str:
+    if not index:
+        return "Loss curve: no step taken yet."
+    of_total = f" of {total}" if total else ""
+    parts = [
+        f"Loss curve after {index[-1]}{of_total} steps.",
+        f"Smoothed training loss went from {smooth[0]:.3f} to {smooth[-1]:.3f}.",
+    ]
+    if held_out:
+        first, last = held_out[0], held_out[-1]
+        parts.append(f"Held-out loss went from {first[1]:.3f} (step {first[0]}) to {last[1]:.3f} (step {last[0]}).")
+        best = min(held_out, key=lambda point: point[1])
+        always_fell = all(after[1] <= before[1] for before, after in pairwise(held_out))
+        parts.append("It fell at every check." if always_fell else f"Its lowest was {best[1]:.3f} (step {best[0]}).")
+    return " ".join(parts)
+
+
+def _table(
+    index: list[int], losses: list[float], smooth: list[float], held_out: list[tuple[int, float]]
+) -> tuple[tuple[str, ...], ...]:
+    checked = dict(held_out)
+    wanted = {round(i * (len(index) - 1) / (_TABLE_ROWS - 1)) for i in range(_TABLE_ROWS)} if index else set()
+    rows = [
+        (str(step), f"{losses[i]:.4f}", f"{smooth[i]:.4f}", f"{checked[step]:.4f}" if step in checked else "–")
+        for i, step in enumerate(index)
+        if i in wanted or (step in checked and len(checked) <= _TABLE_ROWS)
+    ]
+    return (("step", "training loss", "smoothed", "held-out loss"), *rows)

@@ -1,0 +1,256 @@
+"""The host's session: opens a room at a relay and runs its rounds; restarted, it goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import settings
+from .diffusion import Adapter, AdapterConfig, Backbone, initial_adapter
+from .errors import FedArtError, RoundError
+from .events import Joined, Note, RoundClosed, RoundOpened, Waiting
+from .files import folder_name, write_private
+from .relay import Envelope, Invite, RelayClient, Transport, create_room
+from .rounds import Member, Phase, RoundEngine, RoundPlan
+from .secagg.identity import Identity
+
+__all__ = ["Host"]
+
+_POLL_S = 1.0
+
+
+class Host:
+    """Runs a workshop's room. The host needs no pictures and sees no kernel; in this build it can read the updates.
+
+    Args:
+        name: shown to the room.
+        folder: where identity, rounds and the shared adapter are kept; `<cache>/hosts/<name>` by default.
+        backbone: the embedded one by default; needed once, to make the first shared adapter.
+
+    Example:
+        >>> host = Host("Studio")
+        >>> invite = host.open_room("http://127.0.0.1:8765", rounds=2, min_artists=3)
+        >>> for event in host.rounds():
+        ...     print(event)
+    """
+
+    def __init__(self, name: str, *, folder: str | Path | None = None, backbone: Backbone | None = None) -> None:
+        if not isinstance(name, str) or not 1 <= len(name.strip()) <= 60:
+            raise FedArtError(f"The name is {name!r}; expected a text of 1 to 60 characters.")
+        self.name = name.strip()
+        self.folder = Path(folder) if folder else settings.cache_folder() / "hosts" / folder_name(self.name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.identity = Identity.load_or_create(self.folder / "identity.key")
+        self.invite: Invite | None = None
+        self.transport: Transport | None = None
+        self.members: dict[str, Member] = {}
+        self.plan: RoundPlan | None = None
+        self.engine: RoundEngine | None = None
+        self._backbone = backbone
+        self._shared: bytes = b""
+        self._cursor = 0
+        self._resume()
+
+    def __repr__(self) -> str:
+        return f"Host({self.name!r}, {len(self.members)} artists, id {self.identity.id[:8]})"
+
+    @property
+    def shared(self) -> Adapter | None:
+        """The newest shared adapter."""
+        return Adapter.from_bytes(self._shared) if self._shared else None
+
+    def open_room(
+        self,
+        relay: str | None = None,
+        *,
+        rounds: int = 2,
+        min_artists: int = 2,
+        local_steps: int = 20,
+        batch: int = 8,
+        learning_rate: float = 1e-3,
+        adapter: AdapterConfig | None = None,
+        seed: int = 0,
+        join_s: float = 30.0,
+        patience_s: float = 60.0,
+        room: str | None = None,
+        transport: Transport | None = None,
+    ) -> Invite | None:
+        """Make a room and the first shared adapter; returns the invite link (None with a transport of your own).
+
+        Nothing is trained yet; `rounds()` runs the rounds. A host that was restarted is already in its room.
+        """
+        if self._backbone is None:
+            self._backbone = Backbone.embedded()
+        first = initial_adapter(self._backbone, adapter, seed=seed)
+        self._shared = first.to_bytes()
+        if transport is None:
+            if relay is None:
+                raise RoundError("No relay was given. Start one with `fedart relay`, or take the address from the host.")
+            self.invite = create_room(relay, self.identity, room=room)
+            transport = RelayClient(self.invite, self.identity)
+        self.transport = transport
+        self.plan = RoundPlan(
+            room=transport.room,
+            number=1,
+            total=rounds,
+            backbone_sha256=self._backbone.sha256,
+            shared_sha256=hashlib.sha256(self._shared).hexdigest(),
+            rank=first.config.rank,
+            alpha=first.config.alpha,
+            targets=first.config.targets,
+            local_steps=local_steps,
+            batch=batch,
+            learning_rate=learning_rate,
+            min_artists=min_artists,
+            join_s=join_s,
+            patience_s=patience_s,
+        )
+        self.members, self._cursor, self.engine = {}, 0, None
+        self._save()
+        return self.invite
+
+    def rounds(self) -> Iterator[Joined | Waiting | Note | RoundOpened | RoundClosed]:
+        """Run the room's rounds to the end, yielding what happens; at least one event a second, so that it can be stopped."""
+        if self.plan is None or self.transport is None:
+            raise RoundError("There is no room yet. Call open_room(relay) first.")
+        yield Joined(self.plan.room, self.name, len(self.members))
+        while self.plan.number <= self.plan.total:
+            yield from self._round()
+        self._send(Envelope(room=self.plan.room, round=self.plan.total, kind="close", sender=self.identity.id, recipient="all"))
+
+    def close(self) -> None:
+        """Tell everybody that the room is closed; finished rounds stay."""
+        if self.plan is not None and self.transport is not None:
+            number = min(self.plan.number, self.plan.total)
+            self._send(Envelope(room=self.plan.room, round=number, kind="close", sender=self.identity.id, recipient="all"))
+
+    def _round(self) -> Iterator[Waiting | Note | RoundOpened | RoundClosed]:
+        assert self.plan is not None and self.transport is not None
+        engine = self.engine = RoundEngine(
+            self.plan, self._shared, host=self.identity.id, members=self.members, clock=time.monotonic
+        )
+        cursor = self._cursor
+        closed_at = self._result_seq(engine)
+        for answer in engine.open():
+            self._send(answer)
+        yield RoundOpened(self.plan.number, self.plan.total, self._names(tuple(self.members)))
+        while engine.phase is not Phase.DONE or cursor < closed_at:
+            delivered = self.transport.receive(cursor, _POLL_S)
+            for seq, envelope in delivered:
+                if engine.phase is Phase.DONE and seq > closed_at:
+                    break  # what came after the last update belongs to the next round: a late hello, for example
+                cursor = seq
+                if envelope.sender == self.identity.id:
+                    engine.recall(self._fetched(envelope, engine.limit_bytes))
+                    continue
+                known, phase = len(self.members), engine.phase
+                for answer in engine.feed(self._fetched(envelope, engine.limit_bytes)):
+                    if seq < closed_at:
+                        continue  # the round was over before the restart; all that was to be said was said
+                    self._send(answer)
+                    if answer.kind == "refuse":
+                        yield Note(f"Refused a message of {self._name(envelope.sender)}: {answer.body['reason']}", "warning")
+                if len(self.members) > known:
+                    yield Joined(self.plan.room, self._name(envelope.sender), len(self.members))
+                if engine.phase is not phase and engine.phase is Phase.UPDATE:
+                    yield RoundOpened(self.plan.number, self.plan.total, self._names(engine.roster))
+            phase = engine.phase
+            for answer in engine.tick() if cursor >= closed_at else ():
+                self._send(answer)
+            if engine.phase is not phase and engine.phase is Phase.UPDATE:
+                yield RoundOpened(self.plan.number, self.plan.total, self._names(engine.roster))
+            if engine.phase is not Phase.DONE:
+                yield Waiting(self._reason(engine))
+        result = engine.result
+        assert result is not None
+        self._shared = result.shared
+        number, total = self.plan.number, self.plan.total
+        self.plan = RoundPlan(
+            **{
+                **self.plan.to_body(),
+                "number": number + 1,
+                "shared_sha256": hashlib.sha256(self._shared).hexdigest(),
+            }
+        )
+        self._cursor = cursor
+        for member in self.members.values():
+            member.state = "joined" if member.state != "left" else "left"
+        self._save()
+        if result.dropped:
+            yield Note(f"Round {number} went on without {', '.join(self._names(result.dropped))}.", "warning")
+        yield RoundClosed(number, total, len(result.contributors), self.shared)
+
+    def _result_seq(self, engine: RoundEngine) -> int:
+        """Seq of this round's result, if this host had sent it before it was killed; else 0.
+
+        It counts, even if reading the log in order would come to another one: an update that arrived in the moment
+        between the decision and the result was not part of it.
+        """
+        assert self.transport is not None
+        cursor = self._cursor
+        while delivered := self.transport.receive(cursor, 0):
+            for cursor, envelope in delivered:  # noqa: B007 - the last one is where the next page starts
+                if envelope.sender == self.identity.id and envelope.kind == "result":
+                    if envelope.body.get("plan_digest") == engine.plan.digest:
+                        return cursor
+        return 0
+
+    def _fetched(self, envelope: Envelope, limit_bytes: int) -> Envelope:
+        """Attachments only where the engine wants them and within its limit; too large ones it refuses unseen."""
+        assert self.transport is not None
+        if envelope.kind not in ("update", "result") or envelope.attachments_bytes > limit_bytes:
+            return envelope
+        return self.transport.fetch(envelope, limit_bytes)
+
+    def _send(self, envelope: Envelope) -> None:
+        assert self.transport is not None
+        self.transport.send(envelope, self.identity)
+
+    def _name(self, artist: str) -> str:
+        member = self.members.get(artist)
+        return member.name if member else f"{artist[:8]}…"
+
+    def _names(self, artists: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(self._name(artist) for artist in artists)
+
+    def _reason(self, engine: RoundEngine) -> str:
+        waiting = self._names(engine.waiting_for())
+        if engine.phase is Phase.ADVERTISE:
+            return f"{len(self.members)} of at least {engine.plan.min_artists} artists are in the room."
+        if waiting:
+            return f"Waiting for updates of {', '.join(waiting)}."
+        dropped = self._names(tuple(a for a in engine.roster if self.members[a].state == "dropped"))
+        return f"Too few updates have arrived. Waiting for {', '.join(dropped)} to come back."
+
+    def _save(self) -> None:
+        """One atomic file holds the room, so a killed host never finds half of a round."""
+        assert self.plan is not None
+        name = f"shared-{self.plan.number:04d}.safetensors"
+        write_private(self.folder / name, self._shared)
+        state = {
+            "plan": self.plan.to_body(),
+            "shared": name,
+            "cursor": self._cursor,
+            "invite": str(self.invite) if self.invite else None,
+            "members": [[m.id, m.name, m.state] for m in self.members.values()],
+        }
+        write_private(self.folder / "room.json", json.dumps(state).encode())
+
+    def _resume(self) -> None:
+        path = self.folder / "room.json"
+        if not path.exists():
+            return
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not state.get("invite"):
+            return
+        self.plan = RoundPlan.from_body(state["plan"])
+        self._shared = (self.folder / state["shared"]).read_bytes()
+        self._cursor = state["cursor"]
+        self.members = {i: Member(i, name, mark, heard_at=time.monotonic()) for i, name, mark in state["members"]}
+        self.invite = Invite.parse(state["invite"])
+        self.transport = RelayClient(self.invite, self.identity)
+

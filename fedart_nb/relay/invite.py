@@ -1,0 +1,89 @@
+"""The invite link: where the relay is, which room, the secret that opens it, and whom to believe in it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from fedart_nb.errors import WireError
+from fedart_nb.relay.wire import check_id, check_room
+
+__all__ = ["Invite", "check_token", "check_url", "new_token"]
+
+_EXAMPLE = "fedart+http://127.0.0.1:8765/<room>#token=...&host=..."
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
+
+
+@dataclass(frozen=True)
+class Invite:
+    """An invitation to a room; `str(invite)` is the link to hand out, its repr hides the token.
+
+    `url` is the relay's address (with its prefix, if it lives under one), `host_id` the id of the room's host.
+    The secret stands after the `#`, so a browser that opens the link does not send it anywhere.
+
+    >>> link = str(Invite("http://127.0.0.1:8765", "demo", "t" * 22, "0" * 32))
+    >>> Invite.parse(link).room
+    'demo'
+    """
+
+    url: str
+    room: str
+    token: str = field(repr=False)
+    host_id: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", check_url(self.url))
+        check_room(self.room)
+        check_token(self.token)
+        check_id(self.host_id, "host")
+
+    def __str__(self) -> str:
+        return f"fedart+{self.url}/{quote(self.room)}#{urlencode({'token': self.token, 'host': self.host_id})}"
+
+    @classmethod
+    def parse(cls, text: str) -> Invite:
+        """Read an invite link; raises WireError that says what is missing (and never repeats the token)."""
+        link = text.strip().strip("<>\"'").strip()
+        shown = link.partition("#")[0][:120]
+        if not re.match(r"fedart\+https?://", link):
+            raise WireError(f"{shown!r} is no invite link; expected {_EXAMPLE}.")
+        try:
+            parts = urlsplit(link.removeprefix("fedart+"))
+            fields = dict(parse_qsl(parts.fragment, strict_parsing=True)) if parts.fragment else {}
+        except ValueError as error:
+            raise WireError(f"The invite link {shown!r} is damaged; expected {_EXAMPLE}.") from error
+        for name in ("token", "host"):
+            if name not in fields:
+                raise WireError(f"The invite link {shown!r} has no {name}; it was cut short. Expected {_EXAMPLE}.")
+        prefix, _, room = parts.path.rpartition("/")
+        if not room:
+            raise WireError(f"The invite link {shown!r} names no room; expected {_EXAMPLE}.")
+        return cls(f"{parts.scheme}://{parts.netloc}{prefix}", room, fields["token"], fields["host"])
+
+
+def new_token() -> str:
+    """A room token of 192 random bits."""
+    return secrets.token_urlsafe(24)
+
+
+def check_token(token: object) -> str:
+    """Return `token` when it can open a room (16 to 128 of A-Z a-z 0-9 _ -), else raise WireError."""
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise WireError("The room token must have 16 to 128 of the characters A-Z a-z 0-9 _ -; copy the whole link.")
+    return token
+
+
+def check_url(url: str) -> str:
+    """Return the relay's address without a final slash; raises WireError unless it is plain http(s)."""
+    try:
+        parts = urlsplit(url)
+        wrong = (
+            parts.scheme not in ("http", "https") or not parts.hostname or (parts.port is not None and parts.port < 1)
+        )
+    except ValueError:
+        wrong = True
+    if wrong or parts.query or parts.fragment or parts.username is not None or re.search(r"[\s<>\"'\\]", url):
+        raise WireError(f"{url[:120]!r} is no relay address; expected something like http://127.0.0.1:8765.")
+    return url.rstrip("/")

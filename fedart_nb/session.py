@@ -1,0 +1,341 @@
+"""One artist's session: art, backbone, adapters and room, saved in a folder so that a restarted kernel goes on."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import settings
+from .diffusion import (
+    Adapter,
+    AdapterConfig,
+    Backbone,
+    LatentSet,
+    TrainConfig,
+    TrainState,
+    cache_latents,
+    denoising_loss,
+    initial_adapter,
+    sample,
+    train,
+)
+from .errors import FedArtError, RoundError, TrainingError
+from .events import Joined, Note, RoundClosed, RoundOpened, Sampled, SampleStep, Step, Trained, UpdateSent, Waiting
+from .files import folder_name, write_private
+from .relay import Envelope, Invite, RelayClient, Transport
+from .rounds import ArtistSide, Task, norm
+from .secagg.identity import Identity
+
+if TYPE_CHECKING:
+    from .art import ArtSet
+
+__all__ = ["Session"]
+
+_POLL_S = 2.0
+_SIGN_OF_LIFE_S = 3.0
+#: Attachments of the host's messages; an SDXL adapter of rank 16 has about 100 MB.
+_LIMIT_BYTES = 512 * 1024 * 1024
+
+_Consent = Callable[[Any], bool]
+
+
+class Session:
+    """One artist: a name, pictures, a backbone, a shared and a personal adapter, and at most one room.
+
+    Args:
+        name: shown to the room.
+        folder: where identity, adapters and progress are kept; `<cache>/sessions/<name>` by default. Pictures are not
+            copied there.
+        backbone: the embedded one by default, loaded when first needed.
+
+    Example:
+        >>> session = Session("Ada")
+        >>> session.art = ArtSet.sample("openmoji")
+        >>> for event in session.train_personal(TrainConfig(steps=60)):
+        ...     print(event)
+    """
+
+    def __init__(self, name: str, *, folder: str | Path | None = None, backbone: Backbone | None = None) -> None:
+        if not isinstance(name, str) or not 1 <= len(name.strip()) <= 60:
+            raise FedArtError(f"The name is {name!r}; expected a text of 1 to 60 characters.")
+        self.name = name.strip()
+        self.folder = Path(folder) if folder else settings.cache_folder() / "sessions" / folder_name(self.name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.identity = Identity.load_or_create(self.folder / "identity.key")
+        self.personal: Adapter | None = self._read_adapter("personal")
+        self.shared: Adapter | None = self._read_adapter("shared")
+        self.transport: Transport | None = None
+        self.invite: Invite | None = None
+        self.side: ArtistSide | None = None
+        self.bytes_sent: int = self._read_room().get("bytes_sent", 0)
+        self._backbone = backbone
+        self._art: ArtSet | None = None
+        self._latents: dict[tuple[int, int, str], LatentSet] = {}
+        self._cursor = 0
+        self._loading = threading.Lock()
+
+    def __repr__(self) -> str:
+        art = f"{len(self._art)} pictures" if self._art is not None else "no art yet"
+        return f"Session({self.name!r}, {art}, id {self.identity.id[:8]})"
+
+    @property
+    def art(self) -> ArtSet | None:
+        """The artist's pictures; they stay in this kernel."""
+        return self._art
+
+    @art.setter
+    def art(self, art: ArtSet) -> None:
+        self._art = art
+        self._latents.clear()
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen backbone, loaded at the first use."""
+        with self._loading:
+            if self._backbone is None:
+                settings.limit_threads()
+                self._backbone = Backbone.embedded()
+            return self._backbone
+
+    def latents(self, split: str) -> LatentSet:
+        """Cached latents of the included pictures of "train" or "test"; encoded anew after a change of consent."""
+        if self._art is None:
+            raise TrainingError(f"{self.name} has no pictures yet. Set session.art = ArtSet.from_folder(...) first.")
+        key = (id(self._art), self._art.revision, split)
+        if key not in self._latents:
+            self._latents = {k: v for k, v in self._latents.items() if k[:2] == key[:2]}
+            self._latents[key] = cache_latents(self.backbone, self._art, split)
+        return self._latents[key]
+
+    def train_personal(
+        self,
+        config: TrainConfig | None = None,
+        *,
+        adapter: AdapterConfig | None = None,
+        resume: TrainState | None = None,
+        on_shared: bool = True,
+    ) -> Iterator[Step | Trained]:
+        """Train the personal adapter, on top of the frozen shared one where there is one. It never leaves this kernel.
+
+        `on_shared=False` trains on the bare backbone. The state is kept in the session folder every
+        `config.validate_every` steps and where training is stopped, so that it also survives a kernel restart: pass
+        `resume=session.resumable`, and `config` only for another number of steps.
+        """
+        config = config or (resume.config if resume else TrainConfig())
+        frozen = [(self.shared, 1.0)] if on_shared and self.shared else []
+        start = None if resume else initial_adapter(self.backbone, adapter, seed=secrets.randbits(31))
+        events = train(
+            self.backbone,
+            self.latents("train"),
+            config=config,
+            start=start,
+            frozen=frozen,
+            held_out=self._held_out(),
+            resume=resume,
+        )
+        unfinished: TrainState | None = None
+        try:
+            for event in events:
+                if isinstance(event, Step):
+                    unfinished = event.state
+                    if config.validate_every and event.index % config.validate_every == 0:
+                        event.state.save(self.folder / "personal.state")
+                else:
+                    unfinished = None
+                    self.personal = event.adapter
+                    self.personal.save(self.folder / "personal")
+                    (self.folder / "personal.state").unlink(missing_ok=True)
+                yield event
+        finally:
+            if unfinished is not None:
+                unfinished.save(self.folder / "personal.state")
+
+    @property
+    def resumable(self) -> TrainState | None:
+        """The last saved state of an unfinished `train_personal`, or None."""
+        path = self.folder / "personal.state"
+        return TrainState.load(path) if path.exists() else None
+
+    def adapters(self, *, shared: float = 1.0, personal: float = 1.0) -> list[tuple[Adapter, float]]:
+        """The adapters that this session holds, with weights; those of weight 0 are left out."""
+        pairs = [(self.shared, shared), (self.personal, personal)]
+        return [(adapter, weight) for adapter, weight in pairs if adapter is not None and weight]
+
+    def pictures(
+        self,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int] = (1,),
+        shared: float = 1.0,
+        personal: float = 1.0,
+        steps: int = 20,
+        guidance: float = 4.0,
+        preview_every: int = 0,
+    ) -> Iterator[SampleStep | Sampled]:
+        """Draw pictures with the session's adapters at the given weights (0 and 0: the backbone alone)."""
+        return sample(
+            self.backbone,
+            prompts,
+            seeds=seeds,
+            adapters=self.adapters(shared=shared, personal=personal),
+            steps=steps,
+            guidance=guidance,
+            preview_every=preview_every,
+        )
+
+    def held_out_loss(self, *, shared: float = 1.0, personal: float = 1.0) -> float | None:
+        """Denoising loss on this artist's held-out pictures; None when there are none. Stays in this kernel."""
+        held_out = self._held_out()
+        if held_out is None:
+            return None
+        return denoising_loss(self.backbone, held_out, self.adapters(shared=shared, personal=personal))
+
+    def join(self, invite: Invite | str | None = None, *, transport: Transport | None = None) -> Joined:
+        """Enter a room by its invite link (or a transport, such as `MemoryRelay().connect`). Sends a name, no more.
+
+        After a kernel restart, `join()` without an invite goes back to the room that this session was in.
+        """
+        link: Invite | None = None
+        if transport is None:
+            text = invite or self._read_room().get("invite")
+            if not text:
+                raise RoundError("No invite was given, and this session has not been in a room yet. Ask the host.")
+            link = text if isinstance(text, Invite) else Invite.parse(text)
+            transport = RelayClient(link, self.identity)
+        side = ArtistSide(
+            room=transport.room,
+            host=transport.host_id,
+            me=self.identity.id,
+            name=self.name,
+            backbone_sha256=self.backbone.sha256,
+        )
+        saved = self._read_room()
+        if saved.get("room") == transport.room and saved.get("host") == transport.host_id:
+            side.restore(saved["side"])
+        transport.send(side.hello(), self.identity)  # a room that refuses leaves this session as it was
+        self.invite, self.transport, self.side, self._cursor = link, transport, side, 0
+        self._write_room()
+        return Joined(transport.room, self.name)
+
+    def rounds(
+        self, *, consent: _Consent | None = None, until_round: int | None = None
+    ) -> Iterator[Joined | Waiting | Note | RoundOpened | Step | UpdateSent | RoundClosed]:
+        """Take part in the room's rounds until the host closes it (or `until_round` is over).
+
+        `consent(plan)` is asked before anything of a round is trained or sent; False skips the round. Without it every
+        round is joined. What goes wrong with one message is a `Note` of level "error"; the rounds go on.
+        """
+        side, transport = self._in_room()
+        yield Joined(transport.room, self.name)
+        while not side.closed and not (until_round and side.rounds_done >= until_round):
+            unfinished = side.needs_answer() or side.task is not None  # this generator was stopped in the middle before
+            delivered = transport.receive(self._cursor, 0 if unfinished else _POLL_S)
+            if not delivered and not unfinished:
+                yield Waiting("Waiting for the host to open a round." if side.plan is None else "Waiting for the others.")
+                continue
+            for seq, envelope in delivered:
+                refused = len(side.refusals)
+                try:
+                    if envelope.sender == side.host and envelope.attachment_refs:
+                        envelope = transport.fetch(envelope, _LIMIT_BYTES)
+                    side.feed(envelope)
+                except FedArtError as error:
+                    yield Note(str(error), "error")
+                self._cursor = seq
+                for reason in side.refusals[refused:]:
+                    yield Note(f"The host refused a message: {reason}", "error")
+                if envelope.kind == "result" and envelope.sender == side.host:
+                    yield from self._take_result(envelope)
+            if side.needs_answer() and side.plan is not None:
+                plan = side.plan
+                contribute = consent(plan) if consent else True
+                self._send(side.answer(contribute=contribute))
+                yield RoundOpened(plan.number, plan.total) if contribute else Note(f"Round {plan.number} skipped.")
+            if side.task is not None:
+                yield from self._contribute(side.task)
+            self._write_room()
+
+    def leave(self) -> None:
+        """Leave the room; pictures and adapters stay."""
+        side, transport = self._in_room()
+        transport.send(side.leave(), self.identity)
+        side.closed = True
+        (self.folder / "room.json").unlink(missing_ok=True)
+
+    def _contribute(self, task: Task) -> Iterator[Step | UpdateSent | Note]:
+        side, _ = self._in_room()
+        plan = task.plan
+        start = self._shared_of(side.shared)
+        config = TrainConfig(
+            steps=plan.local_steps, batch=plan.batch, learning_rate=plan.learning_rate, validate_every=0
+        )
+        self._send(side.progress(0, plan.local_steps))
+        told = time.monotonic()
+        trained = start
+        for event in train(self.backbone, self.latents("train"), config=config, start=start):
+            if isinstance(event, Trained):
+                trained = event.adapter
+                continue
+            if time.monotonic() - told > _SIGN_OF_LIFE_S:
+                self._send(side.progress(event.index, plan.local_steps))
+                told = time.monotonic()
+            yield event
+        update = {f"unet.{name}": delta for name, delta in trained.minus(start).items()}
+        envelope = side.submit(update)
+        self._send(envelope)
+        self.bytes_sent += envelope.attachments_bytes
+        self._write_room()
+        yield UpdateSent(plan.number, envelope.attachments_bytes, norm(update))
+
+    def _take_result(self, envelope: Envelope) -> Iterator[RoundClosed]:
+        side, _ = self._in_room()
+        if side.shared is None or side.rounds_done != envelope.round:
+            return
+        self.shared = self._shared_of(side.shared)
+        self.shared.save(self.folder / "shared")
+        total = envelope.body.get("total")
+        yield RoundClosed(envelope.round, total if isinstance(total, int) else envelope.round, side.contributors, self.shared)
+
+    def _shared_of(self, data: bytes | None) -> Adapter:
+        if data is None:
+            raise RoundError("No shared adapter has arrived yet.")
+        return Adapter.from_bytes(data)
+
+    def _send(self, envelope: Envelope) -> None:
+        _, transport = self._in_room()
+        transport.send(envelope, self.identity)
+
+    def _in_room(self) -> tuple[ArtistSide, Transport]:
+        if self.side is None or self.transport is None:
+            raise RoundError(f"{self.name} is in no room yet. Call session.join(invite) first.")
+        return self.side, self.transport
+
+    def _held_out(self) -> LatentSet | None:
+        if self._art is not None and not self._art.included("test"):
+            return None
+        return self.latents("test")
+
+    def _read_adapter(self, name: str) -> Adapter | None:
+        folder = self.folder / name
+        return Adapter.load(folder) if folder.exists() else None
+
+    def _read_room(self) -> dict[str, Any]:
+        path = self.folder / "room.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def _write_room(self) -> None:
+        side, transport = self._in_room()
+        data = {"room": transport.room, "host": transport.host_id, "side": side.snapshot(), "bytes_sent": self.bytes_sent}
+        if self.invite is not None:
+            data["invite"] = str(self.invite)
+        write_private(self.folder / "room.json", json.dumps(data).encode())
+

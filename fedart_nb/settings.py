@@ -1,0 +1,68 @@
+"""Facts about this machine: device, threads, cache folder, fast mode. No torch is imported until a device is asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["cache_folder", "cpu_limit", "device", "fast_mode", "kernel_location", "limit_threads"]
+
+
+def fast_mode() -> bool:
+    """True when `FEDART_FAST=1`: notebooks and tests take as few steps as still show something."""
+    return os.environ.get("FEDART_FAST", "") not in ("", "0")
+
+
+def cpu_limit() -> int:
+    """CPU cores this process may really use: `FEDART_THREADS` or `CPU_LIMIT`, else the affinity mask.
+
+    In a container torch counts the cores of the whole node, and too many threads run several times slower than one.
+    """
+    for name in ("FEDART_THREADS", "CPU_LIMIT"):
+        try:
+            return max(1, int(float(os.environ[name])))
+        except (KeyError, ValueError):
+            continue
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:  # pragma: no cover - macOS and Windows
+        return os.cpu_count() or 1
+
+
+def limit_threads() -> int:
+    """Cap torch's threads at `cpu_limit()`; returns the number in force."""
+    import torch
+
+    torch.set_num_threads(min(cpu_limit(), torch.get_num_threads()))
+    return torch.get_num_threads()
+
+
+def device() -> str:
+    """`FEDART_DEVICE` if set, else "cuda" or "mps" where torch finds one, else "cpu"."""
+    chosen = os.environ.get("FEDART_DEVICE")
+    if chosen:
+        return chosen
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def cache_folder() -> Path:
+    """`FEDART_HOME`, else `~/.cache/fedart_nb`; not created here."""
+    return Path(os.environ.get("FEDART_HOME") or Path.home() / ".cache" / "fedart_nb")
+
+
+def kernel_location() -> tuple[str, bool]:
+    """Where this kernel runs, in words, and whether that is a machine that other people operate.
+
+    On Binder, Colab or a JupyterHub, "local" means the pod: pictures that are loaded leave the artist's computer.
+    """
+    if os.environ.get("BINDER_SERVICE_HOST") or os.environ.get("FEDART_BINDER"):
+        return "a public Binder machine: use the sample art, not your own", True
+    if os.environ.get("COLAB_RELEASE_TAG"):
+        return "a Google Colab machine: pictures that you load are copied there", True
+    if os.environ.get("JUPYTERHUB_USER"):
+        return "a shared JupyterHub machine: pictures that you load are copied there", True
+    return "this computer", False

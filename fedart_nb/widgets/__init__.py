@@ -1,0 +1,9 @@
+"""Panels for JupyterLab: each is one displayed object that also works without a front end."""
+
+from fedart_nb.widgets.art_panel import ArtPanel
+from fedart_nb.widgets.host_panel import HostPanel
+from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.room_panel import RoomPanel
+from fedart_nb.widgets.train_panel import TrainPanel
+
+__all__ = ["ArtPanel", "HostPanel", "Panel", "RoomPanel", "TrainPanel"]

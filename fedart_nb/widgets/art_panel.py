@@ -1,0 +1,318 @@
+"""The panel where an artist chooses pictures, looks at them, and says of each whether it takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+from fedart_nb import settings
+from fedart_nb.art import ArtSet
+from fedart_nb.errors import ArtError
+from fedart_nb.events import Note
+from fedart_nb.jobs import Job
+from fedart_nb.widgets import parts
+from fedart_nb.widgets.panel import Panel, close_tree
+from fedart_nb.widgets.upload import Upload
+
+__all__ = ["ArtPanel"]
+
+_PAGE = 24
+_STATIC_TILES = 12
+_PROBLEMS_SHOWN = 100
+
+
+class ArtPanel(Panel):
+    """Choose sample art, a folder, or files; include or leave out each picture; sets `session.art`.
+
+    `value` is the tuple of the included pictures' ids.
+
+    Example:
+        >>> panel = ArtPanel(session)
+        >>> panel.load_sample("openmoji").include(panel.value[0], False)
+    """
+
+    title = "Your art"
+    lead = "Choose the pictures that the model may learn from. Only what you include is ever read by training."
+
+    def __init__(self, session: Any, *, size_px: int = 128, limit: int = 2000, page: int = _PAGE) -> None:
+        super().__init__(session)
+        self.session = session
+        self._size_px, self._limit, self._page_size = size_px, limit, page
+        self._page = 0
+        self._tiles: dict[str, tuple[Any, Any]] = {}
+        self._ignore_ticks = False
+        self._build()
+        if session.art is not None:
+            self._show_art()
+
+    # the buttons' methods
+
+    def load_sample(self, name: str | None = None) -> ArtPanel:
+        """Load a set of the sample art that comes with the package (default: the one chosen in the panel)."""
+        self._start_sample(name).wait()
+        return self
+
+    def load_folder(self, path: str | Path | None = None) -> ArtPanel:
+        """Load the pictures of a folder on the kernel's machine (default: the path typed into the panel)."""
+        self._start_folder(path).wait()
+        return self
+
+    def load_files(self, files: Iterable[str | Path | tuple[str, bytes]]) -> ArtPanel:
+        """Load files: paths, or (name, bytes) pairs."""
+        self._start_files(list(files)).wait()
+        return self
+
+    def include(self, picture: str, included: bool = True) -> ArtPanel:  # noqa: FBT001, FBT002 - reads as a claim
+        """Let the picture with this id take part, or leave it out from now on."""
+        with self._reporting():
+            self._art().include(picture, included)
+            self._mark(picture, included)
+            self._count()
+        return self
+
+    def include_all(self, included: bool = True) -> ArtPanel:  # noqa: FBT001, FBT002 - reads as a claim
+        """Let every picture take part, or none."""
+        with self._reporting():
+            art = self._art()
+            art.restore_consent(() if included else [picture.id for picture in art.pictures])
+            for picture_id in self._tiles:
+                self._mark(picture_id, included)
+            self._count()
+        return self
+
+    def show_page(self, number: int) -> ArtPanel:
+        """Show another page of the gallery, counted from 1."""
+        self._page = min(max(1, number), self._pages) - 1
+        self._show_gallery()
+        return self
+
+    # construction
+
+    def _build(self) -> None:
+        place, shared = settings.kernel_location()
+        where = ipywidgets.HTML(_where(place, shared))
+        samples = ArtSet.samples()
+        self._sample = parts.field(
+            ipywidgets.Dropdown(
+                description="Sample art",
+                options=[(f"{info.title}, by {info.artist} ({info.count} pictures)", name) for name, info in samples.items()],
+            ),
+            grow=True,
+        )
+        self._folder = parts.field(
+            ipywidgets.Text(description="Folder on the kernel's machine", placeholder="/home/me/drawings"), grow=True
+        )
+        self._folder.continuous_update = False
+        self._upload = Upload(
+            on_files=lambda files: self._start_files(files),
+            on_problem=self._show_error,
+            max_px=4 * self._size_px,
+            help=(
+                f"Choose files or drop them here. Each is shrunk to {4 * self._size_px} pixels and its metadata removed "
+                "before it leaves the browser. For more than a few hundred, a folder path is quicker."
+            ),
+        )
+        self._sample_button = self._button("Load sample", lambda: self._start_sample(None), style="primary")
+        self._folder_button = self._button("Load folder", lambda: self._start_folder(None), icon="folder-open")
+        self._licence = ipywidgets.HTML()
+        self._sample.observe(lambda _change: self._show_licence(samples), "value")
+        self._progress = ipywidgets.HTML()
+        self._counted = ipywidgets.HTML()
+        self._all_button = self._button("Include all", lambda: self.include_all(True))
+        self._none_button = self._button("Leave all out", lambda: self.include_all(False))
+        self._previous = self._button("Previous", lambda: self.show_page(self._page), icon="chevron-left")
+        self._next = self._button("Next", lambda: self.show_page(self._page + 2), icon="chevron-right")
+        for small in (self._all_button, self._none_button, self._previous, self._next):
+            small.add_class("fedart-small")
+        self._page_text = ipywidgets.HTML()
+        self._page_text.layout.width = "auto"
+        self._gallery = ipywidgets.Box()
+        self._gallery.add_class("fedart-gallery")
+        self._problems = ipywidgets.HTML()
+        self._paging = parts.row(self._previous, self._page_text, self._next)
+        self._paging.add_class("fedart-centred")
+        bar = parts.row(self._counted, self._all_button, self._none_button)
+        bar.add_class("fedart-centred")
+        self._chosen = parts.card(bar, self._gallery, self._paging, self._problems)
+        self._chosen.layout.display = "none"
+        choose = parts.card(
+            parts.row(self._sample, self._sample_button),
+            self._licence,
+            parts.row(self._folder, self._folder_button),
+            self._upload,
+            title="Choose pictures",
+        )
+        self._show_licence(samples)
+        self._compose(where, choose, self._progress, self._chosen)
+
+    # loading
+
+    def _start_sample(self, name: str | None) -> Job:
+        name = name or self._sample.value
+        return self._load(f"the sample art {name!r}", lambda: ArtSet.sample(name, size_px=self._size_px))
+
+    def _start_folder(self, path: str | Path | None) -> Job:
+        with self._reporting():
+            text = str(path or self._folder.value).strip()
+            if not text:
+                raise ArtError("The folder path is empty. Type where your pictures lie, such as /home/me/drawings.")
+            folder = Path(text).expanduser()
+            return self._load(
+                f"the folder {text!r}", lambda: ArtSet.from_folder(folder, size_px=self._size_px, limit=self._limit)
+            )
+
+    def _start_files(self, files: list[Any]) -> Job:
+        many = f"{len(files)} file{'s' if len(files) != 1 else ''}"
+        return self._load(many, lambda: ArtSet.from_files(files, size_px=self._size_px, limit=self._limit))
+
+    def _load(self, what: str, make: Callable[[], Any]) -> Job:
+        def events() -> Iterator[Note]:
+            yield Note(f"Reading {what}")
+            self._loaded = make()
+            yield Note(f"{len(self._loaded)} pictures read")
+
+        with self._reporting():
+            return self._begin(f"reading {what}", events(), on_event=self._show_reading, on_end=self._take)
+
+    def _show_reading(self, note: Note) -> None:
+        self._progress.value = parts.progress(note.text, None, 1, "Large folders take a moment.")
+        self._say(note.text)
+
+    def _take(self, job: Job) -> None:
+        self._progress.value = ""
+        if job.state == "done":
+            self.session.art = self._loaded
+            self._show_art()
+
+    # what is shown
+
+    def _show_art(self) -> None:
+        self._page = 0
+        self._chosen.layout.display = ""
+        self._show_gallery()
+        self._problems.value = _problems(self._art().problems)
+        self._count()
+        self._say(self._counted_text(), now=True)
+
+    def _show_gallery(self) -> None:
+        art = self._art()
+        with self._lock:
+            earlier = self._gallery.children
+            start = self._page * self._page_size
+            tiles = {p.id: self._tile(art, p) for p in art.pictures[start : start + self._page_size]}
+            self._tiles = tiles
+            self._gallery.children = [tile for tile, _ in tiles.values()]
+            for tile in earlier:
+                close_tree(tile)
+            self._paging.layout.display = "" if self._pages > 1 else "none"
+            self._page_text.value = f"<span>Page {self._page + 1} of {self._pages}</span>"
+        self._sync()
+
+    def _tile(self, art: Any, picture: Any) -> tuple[Any, Any]:
+        tick = ipywidgets.Checkbox(value=picture.included, description=picture.caption[:80] or "no caption", indent=False)
+        alt = picture.caption[:200] or f"picture {picture.name}"
+        tile = ipywidgets.VBox([ipywidgets.HTML(parts.picture(art.thumbnail_png(picture.id, 96), alt)), tick])
+        tile.add_class("fedart-tile")
+        if not picture.included:
+            tile.add_class("fedart-out")
+        tick.observe(lambda change, chosen=picture.id: self._ticked(chosen, change["new"]), "value")
+        return tile, tick
+
+    def _ticked(self, picture: str, included: bool) -> None:  # noqa: FBT001
+        if not self._ignore_ticks:
+            self._art().include(picture, included)
+            self._mark(picture, included)
+            self._count()
+
+    def _mark(self, picture: str, included: bool) -> None:  # noqa: FBT001
+        if picture not in self._tiles:
+            return
+        tile, tick = self._tiles[picture]
+        with self._lock:
+            (tile.remove_class if included else tile.add_class)("fedart-out")
+            self._ignore_ticks = True
+            try:
+                tick.value = included
+            finally:
+                self._ignore_ticks = False
+
+    def _count(self) -> None:
+        with self._lock:
+            self._counted.value = f'<div class="fedart-count">{escape(self._counted_text())}</div>'
+        self.value = tuple(picture.id for picture in self._art().pictures if picture.included)
+        self._say(self._counted_text())
+
+    def _counted_text(self) -> str:
+        art = self._art()
+        included = sum(picture.included for picture in art.pictures)
+        held = sum(picture.included and picture.split == "test" for picture in art.pictures)
+        text = f"{included} of {len(art.pictures)} pictures included"
+        return f"{text}, {held} of them held out to test with" if held else text
+
+    def _show_licence(self, samples: dict[str, Any]) -> None:
+        info = samples.get(self._sample.value)
+        if info is not None:
+            share = "; what you make of it must be shared under the same licence" if info.share_alike else ""
+            self._licence.value = f'<p class="fedart-lead">{escape(f"Licence: {info.licence}{share}.")}</p>'
+
+    def _art(self) -> Any:
+        if self.session.art is None:
+            raise ArtError("No pictures are loaded yet. Load sample art, a folder or files first.")
+        return self.session.art
+
+    @property
+    def _pages(self) -> int:
+        return max(1, -(-len(self._art().pictures) // self._page_size))
+
+    def _sync(self) -> None:
+        busy, has_art = self.is_busy, self.session.art is not None
+        with self._lock:
+            for control in (self._sample, self._sample_button, self._folder, self._folder_button, self._upload):
+                control.disabled = busy
+            for control in (self._all_button, self._none_button, *(tick for _, tick in self._tiles.values())):
+                control.disabled = busy
+            self._previous.disabled = not has_art or self._page == 0
+            self._next.disabled = not has_art or self._page + 1 >= self._pages
+
+    def _summary(self) -> list[tuple[str, str]]:
+        if self.session.art is None:
+            return [("pictures", "none chosen yet")]
+        return [("art set", self.session.art.name), ("pictures", self._counted_text())]
+
+    def _static_body(self) -> str:
+        if self.session.art is None:
+            return ""
+        chosen = [picture for picture in self.session.art.pictures if picture.included][:_STATIC_TILES]
+        images = (parts.picture(self.session.art.thumbnail_png(p.id, 64), p.caption[:200], size_px=64) for p in chosen)
+        return f'<div style="display:flex;flex-wrap:wrap;gap:6px">{"".join(images)}</div>'
+
+
+def _where(place: str, shared: bool) -> str:  # noqa: FBT001
+    if shared:
+        return parts.notice(
+            f"This notebook's kernel runs on {place}. Other people operate that machine.",
+            level="warning",
+            title="Where your pictures would go",
+        )
+    return parts.notice(
+        f"This notebook's kernel runs on {place}. Pictures that you load here stay here: no picture is ever sent to the "
+        "relay, the host or another artist.",
+        title="Where your pictures stay",
+    )
+
+
+def _problems(problems: Iterable[Any]) -> str:
+    problems = list(problems)
+    if not problems:
+        return ""
+    lines = "".join(
+        f"<li><strong>{escape(str(problem.file)[:120])}</strong>: {escape(problem.reason)}</li>"
+        for problem in problems[:_PROBLEMS_SHOWN]
+    )
+    more = f"<li>and {len(problems) - _PROBLEMS_SHOWN} more</li>" if len(problems) > _PROBLEMS_SHOWN else ""
+    count = f"{len(problems)} file{'s' if len(problems) != 1 else ''} could not be used, and why"
+    return f'<details><summary>{count}</summary><ul class="fedart-list">{lines}{more}</ul></details>'

@@ -1,0 +1,294 @@
+"""The host's panel: open a room at a relay, hand out the invite, see who is there, run the rounds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from html import escape
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import ipywidgets
+
+from fedart_nb.errors import RoundError
+from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Waiting
+from fedart_nb.jobs import Job
+from fedart_nb.widgets import parts
+from fedart_nb.widgets.copyable import Copyable
+from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.room_panel import VISIBLE_UPDATES, visible_updates
+
+if TYPE_CHECKING:
+    from fedart_nb.host import Host
+    from fedart_nb.relay import RunningRelay
+
+__all__ = ["HostPanel"]
+
+_HERE, _THERE = "Start a relay in this kernel", "Use a relay that is running"
+_LOG_LINES = 60
+
+#: A host's own relay outlives its panel: artists still read the last result when the cell is run again.
+_relays: WeakKeyDictionary[Any, RunningRelay] = WeakKeyDictionary()
+
+#: What a member's state is called, with a sign and a level of colour that say the same.
+_STATES: dict[str, tuple[str, str, parts.Level]] = {
+    "joined": ("○", "in the room", "info"),
+    "contributes": ("✓", "takes part", "success"),
+    "skips": ("–", "skips this round", "info"),
+    "training": ("◐", "training", "info"),
+    "sent": ("✔", "update is here", "success"),
+    "dropped": ("✕", "no sign of life", "warning"),
+    "left": ("←", "left", "warning"),
+}
+
+
+class HostPanel(Panel):
+    """Open a room, hand out its invite, and run its rounds; shows every artist's state while they go on.
+
+    `value` is the last `RoundClosed` event, or None; `invite` is the link to hand out. The link holds the room's
+    secret: it is shown here, and left out of everything that is saved with the notebook.
+
+    Example:
+        >>> panel = HostPanel(Host("Studio"), rounds=2, min_artists=3)
+        >>> panel.open_room()
+        >>> print(panel.invite)
+        >>> panel.start_rounds()
+    """
+
+    title = "Host a room"
+    lead = "Open a room, hand out the invite, and add up what the artists learn."
+
+    def __init__(
+        self, host: Host, *, relay: str | None = None, rounds: int = 2, min_artists: int = 2, steps: int = 20, rank: int = 4
+    ) -> None:
+        super().__init__(host)
+        self.host = host
+        self._lines: list[str] = []
+        self._now = "The room is open. Hand out the invite, then start the rounds."
+        self._round = (0, rounds)
+        self._closing = False
+        self._latest: RoundClosed | None = None
+        self._build(relay or os.environ.get("FEDART_RELAY", ""), rounds, min_artists, steps, rank)
+        if host.plan is not None:
+            self._show_room()
+
+    @property
+    def invite(self) -> Any:
+        """The invite to hand out, or None before the room is open; `str(panel.invite)` is the link."""
+        return self.host.invite
+
+    # the buttons' methods
+
+    def open_room(self) -> HostPanel:
+        """Make the room at the relay chosen, with the settings shown, and wait until its invite is there."""
+        self._start_opening().wait()
+        return self
+
+    def start_rounds(self) -> Job:
+        """Run all rounds; returns the running job. Artists may join at any time."""
+        with self._reporting():
+            if self.host.plan is None:
+                raise RoundError("There is no room yet. Open one first.")
+            self._closing = False
+            return self._begin("the rounds", self._events(), on_event=self._show, on_end=self._finish)
+
+    def close_room(self) -> HostPanel:
+        """Tell everybody that the room is closed; rounds that are finished stay."""
+        with self._reporting():
+            self._closing = True
+            if self.job is not None and not self.job.has_ended:
+                self._say("Closing the room", now=True)
+                self.cancel()
+            else:
+                self.host.close()
+        return self
+
+    # construction
+
+    def _build(self, relay: str, rounds: int, min_artists: int, steps: int, rank: int) -> None:
+        self._where = parts.field(
+            ipywidgets.RadioButtons(
+                description="Relay", options=[_HERE, _THERE], value=_THERE if relay else _HERE, orientation="horizontal"
+            )
+        )
+        self._address = parts.field(
+            ipywidgets.Text(description="Address of the relay", value=relay, placeholder="http://127.0.0.1:8765"), grow=True
+        )
+        number = ipywidgets.BoundedIntText
+        self._rounds = parts.field(number(description="Rounds", value=rounds, min=1, max=10_000))
+        self._min = parts.field(number(description="Artists at least", value=min_artists, min=1, max=64))
+        self._steps = parts.field(number(description="Steps a round", value=steps, min=1, max=100_000))
+        ranks = sorted({1, 2, 4, 8, 16, rank})
+        self._rank = parts.field(ipywidgets.Dropdown(description="Rank of the adapter", options=ranks, value=rank))
+        self._where.observe(lambda _change: self._sync(), "value")
+        self._open = self._button("Open room", self._start_opening, icon="key", style="primary")
+        self._opening = ipywidgets.HTML()
+        self._setup = parts.card(
+            self._where,
+            self._address,
+            parts.row(self._rounds, self._min, self._steps, self._rank),
+            parts.row(self._open),
+            self._opening,
+            title="Open a room",
+        )
+        self._link = Copyable(label="Invite link: whoever has it can enter the room")
+        self._start = self._button("Start rounds", self.start_rounds, icon="play", style="primary")
+        self._close_button = self._button("Close room", self.close_room, icon="stop", style="danger")
+        self._progress = ipywidgets.HTML()
+        self._roster = ipywidgets.HTML()
+        self._log = ipywidgets.HTML()
+        self._room_card = parts.card(
+            self._link,
+            parts.row(self._start, self._close_button),
+            self._progress,
+            self._roster,
+            self._log,
+            title="The room",
+        )
+        self._room_card.layout.display = "none"
+        self._compose(ipywidgets.HTML(visible_updates()), self._setup, self._room_card)
+
+    # the work, in the job's thread
+
+    def _start_opening(self) -> Job:
+        with self._reporting():
+            here, address = self._where.value == _HERE, self._address.value.strip()
+            if not here and not address:
+                raise RoundError("The relay's address is empty. Type it (http://…), or start a relay in this kernel.")
+            chosen = {"rounds": self._rounds.value, "min_artists": self._min.value, "local_steps": self._steps.value}
+            events = self._opening_events(address, chosen, int(self._rank.value), here=here)
+            return self._begin("opening the room", events, on_event=self._show_opening, on_end=self._opened)
+
+    def _opening_events(self, address: str, chosen: dict[str, int], rank: int, *, here: bool) -> Iterator[Note]:
+        from fedart_nb.diffusion import AdapterConfig
+
+        if here:
+            yield Note("Starting a relay in this kernel")
+            address = self._own_relay().url
+        yield Note("Making the first shared adapter")
+        self.host.open_room(address, adapter=AdapterConfig(rank=rank, alpha=float(rank)), **chosen)
+
+    def _own_relay(self) -> RunningRelay:
+        from fedart_nb.relay import serve_in_thread
+
+        relay = _relays.get(self.host)
+        if relay is None or not relay.running:
+            relay = _relays[self.host] = serve_in_thread(self.host.folder / "relay")
+        return relay
+
+    def _events(self) -> Iterator[Any]:
+        try:
+            for event in self.host.rounds():
+                self._record(event)
+                yield event
+        finally:
+            if self._closing:
+                self.host.close()
+
+    def _record(self, event: Any) -> None:
+        """Keep every event: the watcher may be told of the latest only."""
+        with self._lock:
+            if isinstance(event, Waiting):
+                self._now = event.reason
+            elif isinstance(event, Joined):
+                if event.name != self.host.name:
+                    self._lines.append(f"{event.name} joined.")
+            elif isinstance(event, Note):
+                self._lines.append(("⚠ " if event.level != "info" else "") + event.text)
+            elif isinstance(event, RoundOpened):
+                self._round = (event.number, event.total)
+                who = ", ".join(event.artists) or "nobody yet"
+                self._now = f"Round {event.number} of {event.total}"
+                self._lines.append(f"Round {event.number} of {event.total}: {who}.")
+            elif isinstance(event, RoundClosed):
+                self._latest = event
+                self._now = f"Round {event.number} of {event.total} is over"
+                self._lines.append(f"{self._now}: {event.contributors} updates make the new shared adapter.")
+
+    # what is shown, under the panel's lock
+
+    def _show_opening(self, note: Note) -> None:
+        self._opening.value = parts.progress(note.text, None, 1)
+        self._say(note.text)
+
+    def _opened(self, job: Job) -> None:
+        self._opening.value = ""
+        if job.state == "done":
+            self._lines, self._latest = [], None
+            self._show_room()
+            self._say("The room is open. The invite link is ready to be copied.", now=True)
+
+    def _show_room(self) -> None:
+        self._room_card.layout.display = ""
+        self._link.text = str(self.host.invite) if self.host.invite is not None else ""
+        if self.host.plan is not None:
+            self._round = (min(self.host.plan.number, self.host.plan.total), self.host.plan.total)
+        self._progress.value = parts.notice(self._now, title="Ready")
+        self._draw_tables()
+        self._sync()
+
+    def _show(self, event: Any) -> None:
+        number, total = self._round
+        done = number - 1 + sum(m.progress for m in self._members()) / max(1, len(self._members()))
+        if isinstance(event, RoundClosed):
+            done, self.value = float(event.number), event
+        label = f"Round {number} of {total}" if number else "Opening the first round"
+        self._progress.value = parts.progress(label, min(done, total), total, self._now)
+        self._say(f"{label}. {self._now}", now=isinstance(event, RoundClosed))
+        self._draw_tables()
+
+    def _finish(self, job: Job) -> None:
+        if self._latest is not None and self.value is not self._latest:
+            self.value = self._latest
+        done = self._latest.number if self._latest else 0
+        if job.state == "done":
+            text, level, title = f"All {done} rounds are over. The shared adapter is in host.shared.", "success", "Done"
+        elif job.state == "cancelled":
+            text = "The room is closed." if self._closing else "Stopped. Start rounds goes on with the round."
+            level, title = "info", "Closed" if self._closing else "Paused"
+        else:
+            text, level, title = "Stopped by an error; the message is above.", "warning", "Not finished"
+        self._progress.value = parts.notice(text, level=level, title=title)  # type: ignore[arg-type]
+        self._say(text, now=True)
+        self._draw_tables()
+
+    def _members(self) -> list[Any]:
+        return sorted(self.host.members.values(), key=lambda member: member.name.lower())
+
+    def _draw_tables(self) -> None:
+        rows = [self._row(member) for member in self._members()]
+        caption = f"{len(rows)} artist{'s' if len(rows) != 1 else ''} in the room"
+        table = parts.table(("artist", "state", "progress", "last seen"), rows, caption=caption, safe=True) if rows else ""
+        self._roster.value = f'<div class="fedart-scroll">{table}</div>' if table else ""
+        lines = "".join(f"<li>{escape(line)}</li>" for line in self._lines[-_LOG_LINES:])
+        log = f'<details><summary>What happened</summary><ul class="fedart-list">{lines}</ul></details>' if lines else ""
+        if self._log.value != log:
+            self._log.value = log
+
+    def _row(self, member: Any) -> tuple[str, ...]:
+        sign, word, level = _STATES.get(member.state, ("·", member.state, "info"))
+        name = escape(member.name)
+        bar = f'<progress aria-label="progress of {name}" max="1" value="{member.progress:.3f}"></progress>'
+        ago = parts.duration(time.monotonic() - member.heard_at) + " ago" if member.heard_at else "–"
+        return name, parts.badge(word, level=level, sign=sign), bar, escape(ago)
+
+    def _sync(self) -> None:
+        busy = self.is_busy
+        mine = busy and self.job is not None and not self.job.has_ended
+        has_room = self.host.plan is not None
+        with self._lock:
+            for control in (self._where, self._rounds, self._min, self._steps, self._rank, self._open):
+                control.disabled = busy
+            self._address.disabled = busy or self._where.value == _HERE
+            self._start.disabled = busy or not has_room
+            self._close_button.disabled = not has_room or (mine and bool(self.job and self.job.is_cancelling))
+
+    def _summary(self) -> list[tuple[str, str]]:
+        if self.host.plan is None:
+            return [("room", "not open")]
+        told = [("room", self.host.plan.room), ("artists", ", ".join(m.name for m in self._members()) or "none yet")]
+        if self.value is not None:
+            told.append(("rounds", f"{self.value.number} of {self.value.total}"))
+        told.append(("in this build", VISIBLE_UPDATES[0].lower() + VISIBLE_UPDATES[1:]))
+        return told

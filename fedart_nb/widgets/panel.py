@@ -1,0 +1,247 @@
+"""The panel that all panels are made from: error area, status line, one job, static summary, and a clean end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from html import escape
+from typing import Any, ClassVar
+from weakref import WeakSet
+
+import ipywidgets
+import traitlets
+
+from fedart_nb.errors import FedArtError
+from fedart_nb.jobs import Job
+from fedart_nb.widgets import parts
+
+__all__ = ["Panel"]
+
+_ANNOUNCE_S = 5.0  # a screen reader is told of progress no more often than this
+
+_working: dict[int, tuple[object, Job]] = {}  # whose job is running: a session does one thing at a time
+_working_lock = threading.Lock()
+_alive: WeakSet[Panel] = WeakSet()
+
+
+class Panel(ipywidgets.VBox):
+    """One displayed object for one session; also a `VBox`, so it composes in tabs and boxes.
+
+    Every button has a method of the same name, so everything works without a front end. `value` holds the panel's
+    current answer and can be observed. Long work runs in `job`; `wait()` blocks until it is over, `cancel()` stops it.
+
+    For those who write panels: whatever is displayed is written under the panel's lock, by the job's watcher while a
+    job runs and by callbacks otherwise; controls are written by callbacks only, and `disabled` by `_sync()` only.
+    """
+
+    value = traitlets.Any(None, allow_none=True)
+
+    title: ClassVar[str] = ""
+    lead: ClassVar[str] = ""
+
+    _closed = True  # until construction is over there is nothing to close
+
+    def __init__(self, owner: Any) -> None:
+        super().__init__()
+        self.job: Job | None = None
+        self._owner = owner
+        self._lock = threading.RLock()
+        self._error_area = ipywidgets.HTML()
+        self._status = ipywidgets.HTML()
+        self._said_at = 0.0
+        self._closed = False
+        self._cell = _cell()
+        self.add_class("fedart-panel")
+        _close_earlier(self)
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}: {text}" for name, text in self._summary())
+        return f"{type(self).__name__}({told})"
+
+    def cancel(self) -> None:
+        """Stop the running job at its next step; what was reached so far is kept."""
+        if self.job is not None:
+            self.job.cancel()
+        self._sync()
+
+    def wait(self, timeout_s: float | None = None) -> Any:
+        """Block until the running job is over and return the panel's value; its error, if any, is raised here.
+
+        While a cell blocks, Cancel may not work: `await panel.job` keeps it alive, and interrupting the kernel cancels.
+        """
+        if self.job is not None:
+            self.job.wait(timeout_s)
+        return self.value
+
+    def close(self) -> None:
+        """Cancel the job, and take the panel with all its parts out of the page and out of memory."""
+        if self._closed:
+            return
+        self._closed = True
+        if self.job is not None:
+            self.job.cancel()
+        _alive.discard(self)
+        with self._lock:
+            for child in self.children:
+                close_tree(child)
+        self.layout.close()
+        super().close()
+
+    def to_html(self) -> str:
+        """What the panel shows now, as static HTML for pages without a kernel."""
+        return (
+            f'<section class="fedart-panel"><h3>{escape(self.title)}</h3>{parts.facts(self._summary())}'
+            f"{self._error_area.value}{self._static_body()}</section>"
+        )
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None:
+            data["text/plain"] = repr(self)
+            data["text/html"] = self.to_html()
+        return bundle
+
+    # what a panel fills in
+
+    def _summary(self) -> list[tuple[str, str]]:
+        """Names and values for the static summary and the text representation."""
+        return []
+
+    def _static_body(self) -> str:
+        """Further HTML for the static summary."""
+        return ""
+
+    def _sync(self) -> None:
+        """Enable exactly the controls that make sense now; the only place that sets `disabled`."""
+
+    # what a panel uses
+
+    def _compose(self, *body: Any) -> None:
+        head = ipywidgets.HTML(parts.style_sheet() + parts.heading(self.title, self.lead))
+        self._status.add_class("fedart-status")
+        self.children = (head, self._error_area, *body, self._status)
+        self._sync()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job of this session is running, in this panel or in another one."""
+        with _working_lock:
+            return id(self._owner) in _working
+
+    def _begin(
+        self,
+        name: str,
+        events: Iterable[Any],
+        *,
+        on_event: Callable[[Any], None] | None = None,
+        on_end: Callable[[Job], None] | None = None,
+    ) -> Job:
+        """Start the session's one job. The watcher draws; `on_end` runs after the last event, even after a failure."""
+
+        def told(event: Any) -> None:
+            with self._lock:
+                if on_event is not None and not self._closed:
+                    on_event(event)
+
+        def ended(job: Job) -> None:
+            with _working_lock:
+                _working.pop(id(self._owner), None)
+            if self._closed:
+                return
+            try:
+                with self._lock:
+                    if on_end is not None:
+                        on_end(job)
+                    if job.error is not None:
+                        self._show_error(job.error)
+            finally:
+                for panel in list(_alive):
+                    if panel._owner is self._owner:
+                        panel._sync()
+
+        job = Job(events, name=name, on_event=told, on_end=ended)
+        with _working_lock:
+            if id(self._owner) in _working:
+                running = _working[id(self._owner)][1]
+                raise FedArtError(f"“{running.name}” is still running. Wait until it is over, or cancel it first.")
+            _working[id(self._owner)] = (self._owner, job)
+        self._clear_error()
+        self.job = job
+        for panel in list(_alive):
+            if panel._owner is self._owner:
+                panel._sync()
+        return job.start()
+
+    def _say(self, text: str, *, now: bool = False) -> None:
+        """Put a sentence into the status line, which screen readers announce; at most one every few seconds."""
+        with self._lock:
+            if now or time.monotonic() - self._said_at >= _ANNOUNCE_S:
+                self._status.value = f'<div class="fedart-hidden" role="status">{escape(text)}</div>'
+                self._said_at = time.monotonic()
+
+    def _show_error(self, error: BaseException) -> None:
+        """Show what went wrong and what to do, until the next thing is tried."""
+        if isinstance(error, FedArtError):
+            title, text = "That did not work", str(error)
+        else:
+            title = "Something unexpected went wrong"
+            said = str(error).strip() or "no further words"
+            text = f"{type(error).__name__}: {said}\nNothing was lost. panel.wait() shows where it happened."
+        with self._lock:
+            self._error_area.value = parts.notice(text, level="danger", title=title, role="alert")
+
+    def _clear_error(self) -> None:
+        with self._lock:
+            if self._error_area.value:
+                self._error_area.value = ""
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Errors of a method are shown in the error area and then raised, for people with and without a front end."""
+        try:
+            yield
+        except Exception as error:
+            self._show_error(error)
+            raise
+
+    def _button(self, text: str, action: Callable[[], Any], **options: Any) -> Any:
+        """A button whose errors end in the error area."""
+
+        def clicked() -> None:
+            with suppress(Exception), self._reporting():  # the callback is the boundary; the error area has the error
+                action()
+
+        return parts.button(text, clicked, **options)
+
+
+def close_tree(widget: Any) -> None:
+    """Close a widget, its children, layout and style; closing only the outermost would keep the rest in memory."""
+    for child in getattr(widget, "children", ()):
+        close_tree(child)
+    for name in ("layout", "style"):
+        part = getattr(widget, name, None)
+        if isinstance(part, ipywidgets.Widget):
+            part.close()
+    widget.close()
+
+
+def _cell() -> tuple[str, int] | None:
+    """The running notebook cell and its execution count, or None outside a notebook."""
+    with suppress(Exception):
+        from IPython import get_ipython
+
+        shell = get_ipython()
+        cell_id = shell.get_parent()["metadata"]["cellId"]
+        return str(cell_id), int(shell.execution_count)
+    return None
+
+
+def _close_earlier(new: Panel) -> None:
+    """A cell that is run again replaces its panel: close the ones that its earlier runs made."""
+    for panel in list(_alive):
+        if new._cell and panel._cell and panel._cell[0] == new._cell[0] and panel._cell[1] != new._cell[1]:
+            panel.close()
+    _alive.add(new)

@@ -1,0 +1,320 @@
+"""The artist's panel for the rounds: an invite, a plan to agree to or not, and what came of each round."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+
+from fedart_nb.errors import RoundError, TrainingError
+from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Step, UpdateSent, Waiting
+from fedart_nb.jobs import Job
+from fedart_nb.widgets import parts
+from fedart_nb.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    from fedart_nb.session import Session
+
+__all__ = ["VISIBLE_UPDATES", "RoomPanel", "visible_updates"]
+
+VISIBLE_UPDATES = "Updates are visible to the relay in this build"
+_LOOK_S = 0.2  # while a person thinks, the job looks this often whether it was cancelled
+_LOG_LINES = 60
+
+
+def visible_updates(*, why: bool = True) -> str:
+    """The red sentence that stands wherever an update may leave, as long as the sum phase is not masked."""
+    text = "Whoever runs the relay, or hosts the room, can read the update of each artist by itself. Masking comes later."
+    box = parts.notice(text if why else "", level="danger", title=VISIBLE_UPDATES)
+    return box.replace('class="fedart-notice', 'class="fedart-visible-updates fedart-notice', 1)
+
+
+class _StoppedError(Exception):
+    """The panel was stopped while a plan waited for an answer."""
+
+
+@dataclass
+class _Round:
+    """What the panel knows of one round."""
+
+    number: int
+    part: str = "waiting for your answer"
+    sent_bytes: int | None = None
+    contributors: int | None = None
+    loss: float | None = None
+
+
+class RoomPanel(Panel):
+    """Join a room and take part in its rounds; before anything leaves, the plan is shown and you are asked.
+
+    `value` is the last `RoundClosed` event, or None. With `ask=False` every round is contributed to, which is what a
+    notebook without a person in front of it needs.
+
+    Example:
+        >>> panel = RoomPanel(session, ask=False)
+        >>> panel.join("fedart+http://127.0.0.1:8765/studio#token=…&host=…")
+        >>> panel.wait()
+    """
+
+    title = "The room"
+    lead = "Train together: your kernel sends an update of numbers, and receives what all artists learnt."
+
+    def __init__(self, session: Session, *, invite: str = "", ask: bool = True) -> None:
+        super().__init__(session)
+        self.session = session
+        self.plan: Any = None  # the plan that waits for an answer
+        self.loss_before: float | None = None
+        self._rounds: dict[int, _Round] = {}
+        self._lines: list[str] = []
+        self._now = ""
+        self._step: Step | None = None
+        self._room = ""
+        self._answer: bool | None = None
+        self._answered = threading.Event()
+        self._leaving = False
+        self._build(invite, ask)
+
+    # the buttons' methods
+
+    def join(self, invite: str | None = None) -> Job:
+        """Enter the room (default: by the link in the panel) and follow its rounds; returns the running job."""
+        with self._reporting():
+            art = self.session.art
+            if art is None or not art.included("train"):
+                raise TrainingError("No picture is included yet. Choose pictures with ArtPanel(session), then join.")
+            link = str(invite).strip() if invite is not None else self._link.value.strip()
+            with self._lock:
+                self._leaving, self.plan, self._now = False, None, "Entering the room"
+                self._rounds, self._lines, self._step = {}, [], None
+            return self._begin("the rounds", self._events(link or None), on_event=self._show, on_end=self._finish)
+
+    def contribute(self) -> RoomPanel:
+        """Agree to the plan shown: train, and send the update when the round needs it."""
+        self._reply(contribute=True)
+        return self
+
+    def skip(self) -> RoomPanel:
+        """Stay in the room and send nothing in this round."""
+        self._reply(contribute=False)
+        return self
+
+    def leave(self) -> RoomPanel:
+        """Leave the room for good; your pictures and adapters stay. Takes a few seconds while a message is awaited."""
+        with self._reporting():
+            self._leaving = True
+            if self.job is not None and not self.job.has_ended:
+                self._say("Leaving the room", now=True)
+                self.cancel()
+            else:
+                self.session.leave()
+        return self
+
+    # construction
+
+    def _build(self, invite: str, ask: bool) -> None:  # noqa: FBT001
+        self._link = parts.field(
+            ipywidgets.Text(description="Invite link from the host", value=invite, placeholder="fedart+http://…"), grow=True
+        )
+        self._join = self._button("Join", self.join, icon="sign-in", style="primary")
+        self._leave = self._button("Leave", self.leave, icon="sign-out")
+        self._ask = ipywidgets.Checkbox(value=ask, description="Ask me before each round", indent=False)
+        self._ask.layout.width = "auto"
+        self._ask.add_class("fedart-check")
+        self._terms = ipywidgets.HTML()
+        self._contribute = self._button("Contribute", self.contribute, icon="check", style="primary")
+        self._skip = self._button("Skip this round", self.skip, icon="forward")
+        self._consent_card = parts.card(
+            self._terms, parts.row(self._contribute, self._skip), title="Do you take part in this round?"
+        )
+        self._consent_card.add_class("fedart-raised")
+        self._progress = ipywidgets.HTML()
+        self._table = ipywidgets.HTML()
+        self._log = ipywidgets.HTML()
+        self._rounds_card = parts.card(self._progress, self._table, self._log, title="Rounds")
+        self._consent_card.layout.display = self._rounds_card.layout.display = "none"
+        enter = parts.card(parts.row(self._link, self._join, self._leave), self._ask)
+        self._compose(ipywidgets.HTML(visible_updates()), enter, self._consent_card, self._rounds_card)
+
+    # the work, in the job's thread
+
+    def _events(self, link: str | None) -> Iterator[Any]:
+        yield Note("Loading the backbone and entering the room")
+        self.session.join(link)
+        try:
+            self.loss_before = self.session.held_out_loss(shared=0.0, personal=0.0)
+            for event in self.session.rounds(consent=self._consent):
+                self._record(event)
+                yield event
+        except _StoppedError:
+            yield Note("Stopping")
+        finally:
+            if self._leaving:
+                self.session.leave()
+
+    def _consent(self, plan: Any) -> bool:
+        """Show the plan and wait for the person; called by the session before it trains or sends anything."""
+        with self._lock:
+            round_ = self._rounds.setdefault(plan.number, _Round(plan.number))
+            ask = self._ask.value
+            if ask:
+                self.plan, self._answer = plan, None
+                self._answered.clear()
+                self._terms.value = self._plan_html(plan)
+                self._consent_card.layout.display = ""
+                self._now = f"Round {plan.number} waits for your answer"
+                self._show(None)
+                self._say(f"{self._now}. {VISIBLE_UPDATES}.", now=True)
+        if ask:
+            self._sync()
+            while not self._answered.wait(_LOOK_S):
+                if self.job is not None and self.job.is_cancelling:
+                    raise _StoppedError  # neither yes nor no: after a restart the question comes again
+        with self._lock:
+            contribute = bool(self._answer) if ask else True
+            round_.part = "contributing" if contribute else "skipped"
+            self.plan = None
+            self._consent_card.layout.display = "none"
+        self._sync()
+        return contribute
+
+    def _reply(self, *, contribute: bool) -> None:
+        with self._reporting():
+            if self.plan is None:
+                raise RoundError("No plan waits for an answer now. The host opens the rounds.")
+            self._answer = contribute
+            self._answered.set()
+
+    def _record(self, event: Any) -> None:
+        """Keep every event: the watcher may be told of the latest only."""
+        with self._lock:
+            if isinstance(event, Joined):
+                self._room, self._now = event.room, "In the room. Waiting for the host to open a round."
+                self._lines.append(f"Joined the room {event.room!r} as {event.name}.")
+            elif isinstance(event, Waiting):
+                self._now, self._step = event.reason, None
+            elif isinstance(event, Note):
+                self._lines.append(("⚠ " if event.level != "info" else "") + event.text)
+            elif isinstance(event, RoundOpened):
+                self._rounds.setdefault(event.number, _Round(event.number)).part = "contributing"
+                self._now = f"Round {event.number} of {event.total}: waiting for the others to answer"
+                self._lines.append(f"Round {event.number} of {event.total}: you contribute.")
+            elif isinstance(event, Step):
+                self._step, self._now = event, "Training on your pictures"
+            elif isinstance(event, UpdateSent):
+                self._step = None
+                round_ = self._rounds.setdefault(event.number, _Round(event.number))
+                round_.part, round_.sent_bytes = "sent", event.size_bytes
+                self._now = "Your update is sent. Waiting for the others."
+                self._lines.append(
+                    f"Round {event.number}: sent {parts.amount(event.size_bytes)}; length of the update {event.norm:.3g}."
+                )
+            elif isinstance(event, RoundClosed):
+                self._close_round(event)
+
+    def _close_round(self, event: RoundClosed) -> None:
+        round_ = self._rounds.setdefault(event.number, _Round(event.number, part="not in it"))
+        round_.part = {"waiting for your answer": "skipped", "contributing": "not counted"}.get(round_.part, round_.part)
+        round_.contributors = event.contributors
+        round_.loss = self.session.held_out_loss(shared=1.0, personal=0.0)
+        self._closed_round = event
+        self._now = f"Round {event.number} of {event.total} is over: the shared adapter has arrived."
+        self._lines.append(f"{self._now} It is made of {event.contributors} updates.")
+
+    # what is shown, under the panel's lock
+
+    def _show(self, event: Any) -> None:
+        self._rounds_card.layout.display = ""
+        if isinstance(event, RoundClosed):
+            self.value = event
+        if isinstance(event, Note) and not self._room:
+            self._now = event.text
+        if self._step is not None:
+            text = f"step {self._step.index} of {self._step.total}"
+            self._progress.value = parts.progress(self._now, self._step.index, self._step.total, text)
+        else:
+            self._progress.value = parts.progress(self._now, None, 1, f"Room {self._room}" if self._room else "")
+        self._say(self._now, now=isinstance(event, RoundClosed | UpdateSent))
+        self._draw_tables()
+
+    def _finish(self, job: Job) -> None:
+        closed = getattr(self, "_closed_round", None)
+        if closed is not None and self.value is not closed:
+            self.value = closed
+        self.plan = None
+        self._consent_card.layout.display = "none"
+        self._rounds_card.layout.display = ""
+        if job.state == "done":
+            over, level = "The host has closed the room. The shared adapter stays with you.", "success"
+        elif job.state == "cancelled":
+            over = "You have left the room." if self._leaving else "You stopped taking part. Join goes back to the room."
+            level = "info"
+        else:
+            over, level = "Stopped by an error; the message is above. Join goes back to the room.", "warning"
+        title = {"success": "Over", "info": "Stopped", "warning": "Not finished"}[level]
+        self._progress.value = parts.notice(over, level=level, title=title)  # type: ignore[arg-type]
+        self._say(over, now=True)
+        self._draw_tables()
+
+    def _draw_tables(self) -> None:
+        rows = [self._row(round_) for round_ in sorted(self._rounds.values(), key=lambda round_: round_.number)]
+        head = ("round", "your part", "you sent", "updates in it", "held-out loss with the shared adapter")
+        before = "" if self.loss_before is None else f" Backbone alone: held-out loss {self.loss_before:.3f}."
+        table = parts.table(head, rows, caption=f"Lower loss is better.{before}") if rows else ""
+        if self._table.value != table:
+            self._table.value = table
+        lines = "".join(f"<li>{escape(line)}</li>" for line in self._lines[-_LOG_LINES:])
+        log = f'<details><summary>What happened</summary><ul class="fedart-list">{lines}</ul></details>' if lines else ""
+        if self._log.value != log:
+            self._log.value = log
+
+    def _row(self, round_: _Round) -> tuple[str, ...]:
+        loss = "–"
+        if round_.loss is not None:
+            loss = f"{round_.loss:.3f}"
+            if self.loss_before:
+                change = 100 * (round_.loss - self.loss_before) / self.loss_before
+                loss += f" ({abs(change):.1f} % {'lower' if change <= 0 else 'higher'} than the backbone)"
+        sent = "nothing" if round_.sent_bytes is None else parts.amount(round_.sent_bytes)
+        contributors = "–" if round_.contributors is None else str(round_.contributors)
+        return str(round_.number), round_.part, sent, contributors, loss
+
+    def _plan_html(self, plan: Any) -> str:
+        shared = getattr(getattr(self.session, "side", None), "shared", None)
+        size = f"about {parts.amount(len(shared))} of adapter weights" if shared else "the weights of one adapter"
+        invite = getattr(self.session, "invite", None)
+        to = getattr(invite, "url", None) or "the room's relay, inside this kernel"
+        pictures = len(self.session.art.included("train")) if self.session.art is not None else 0
+        known = parts.facts(
+            [
+                ("round", f"{plan.number} of {plan.total}"),
+                ("leaves this kernel", f"{size}, and the name {self.session.name}"),
+                ("goes to", to),
+                ("training here", f"{plan.local_steps} steps on {pictures} pictures"),
+                ("never leaves", "pictures, captions, file names, losses, your own adapter"),
+                ("the host waits", f"{parts.duration(plan.join_s)} for your answer"),
+            ]
+        )
+        return known + visible_updates(why=False)
+
+    def _sync(self) -> None:
+        busy = self.is_busy
+        mine = busy and self.job is not None and not self.job.has_ended
+        going = bool(self.job and self.job.is_cancelling)
+        with self._lock:
+            self._link.disabled = self._join.disabled = busy
+            self._leave.disabled = not mine or going
+            self._contribute.disabled = self._skip.disabled = self.plan is None or going
+
+    def _summary(self) -> list[tuple[str, str]]:
+        told = [("room", self._room or "not joined")]
+        if self.value is not None:
+            told.append(("rounds", f"{self.value.number} of {self.value.total}"))
+        told.append(("in this build", VISIBLE_UPDATES[0].lower() + VISIBLE_UPDATES[1:]))
+        return told
+
+    def _static_body(self) -> str:
+        return self._table.value

@@ -1,0 +1,321 @@
+"""The panel that trains the personal adapter: settings, start, cancel, resume, the loss curve, and pictures before and after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+
+from fedart_nb import settings
+from fedart_nb.errors import TrainingError
+from fedart_nb.events import Note, Sampled, SampleStep, Step, Trained
+from fedart_nb.figures import loss_curve
+from fedart_nb.jobs import Job
+from fedart_nb.widgets import parts
+from fedart_nb.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    from fedart_nb.session import Session
+
+__all__ = ["PRESETS", "TrainPanel"]
+
+#: Steps that show something, that teach a style, and that a person with patience may want.
+PRESETS = {"Quick": 40, "Sensible": 150, "Long": 400}
+_FAST_STEPS = 4
+_CURVE_EVERY_S = 1.0  # drawing it takes a training step's time on a small machine
+_BACKBONE, _YOURS = "Backbone alone", "With your adapter"
+
+
+class TrainPanel(Panel):
+    """Train the session's personal adapter and watch it: it never leaves this kernel.
+
+    `value` is the last `Trained` event, or None. `history` holds the steps so far, `before` and `after` the pictures
+    that the backbone alone and your adapter drew from the same prompts and noise, uint8 (n, height, width, 3).
+
+    Example:
+        >>> panel = TrainPanel(session, prompts=["a red fox"], steps=40)
+        >>> panel.start()
+        >>> panel.wait()
+    """
+
+    title = "Train your own adapter"
+    lead = "A small adapter learns your style on top of the frozen backbone. It stays in this kernel."
+
+    def __init__(
+        self,
+        session: Session,
+        prompts: Sequence[str] | None = None,
+        *,
+        steps: int | None = None,
+        rank: int = 4,
+        learning_rate: float = 1e-3,
+        seed: int = 1,
+        pictures: int = 3,
+    ) -> None:
+        super().__init__(session)
+        self.session = session
+        self.history: list[Step] = []
+        self.before: Any = None
+        self.after: Any = None
+        self.resume_state: Any = None
+        self._trained: Trained | None = None
+        self._prompts = tuple(prompts) if prompts is not None else None
+        self._seed, self._count = seed, pictures
+        self._phase = ""
+        self._unknown: list[str] = []
+        self._curve_at = 0.0
+        self._build(steps or (_FAST_STEPS if settings.fast_mode() else PRESETS["Sensible"]), rank, learning_rate)
+        self._find_unfinished()
+
+    # the buttons' methods
+
+    def start(self) -> Job:
+        """Train from the beginning with the settings shown; returns the running job, which can be awaited."""
+        with self._reporting():
+            config, adapter = self._settings()
+            self._check_art()
+            with self._lock:
+                self.history, self.after, self.resume_state, self._trained = [], None, None, None
+            return self._begin(
+                "training", self._events(config, adapter, None), on_event=self._show, on_end=self._finish
+            )
+
+    def resume(self) -> Job:
+        """Go on from where training was cancelled, up to the number of steps shown; returns the running job."""
+        with self._reporting():
+            config, adapter = self._settings()
+            self._check_art()
+            state = self.resume_state
+            if state is None:
+                raise TrainingError("There is nothing to resume. Press Start to train from the beginning.")
+            if state.step >= config.steps:
+                raise TrainingError(f"{state.step} of {config.steps} steps are done already. Ask for more steps.")
+            return self._begin(
+                "training", self._events(config, adapter, state), on_event=self._show, on_end=self._finish
+            )
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What the pictures before and after show; by default captions of your own held-out pictures."""
+        if self._prompts is not None:
+            return self._prompts
+        art = self.session.art
+        if art is None:
+            return ()
+        captions = [p.caption for p in (*art.included("test"), *art.included("train")) if p.caption]
+        return tuple(dict.fromkeys(captions))[: self._count]
+
+    # construction
+
+    def _build(self, steps: int, rank: int, learning_rate: float) -> None:
+        options = [(f"{name} ({count} steps)", count) for name, count in PRESETS.items()] + [("My own", 0)]
+        known = steps if steps in PRESETS.values() else 0
+        self._preset = parts.field(
+            ipywidgets.RadioButtons(description="How long", options=options, value=known, orientation="horizontal")
+        )
+        self._steps = parts.field(ipywidgets.BoundedIntText(description="Steps", value=steps, min=1, max=100_000))
+        ranks = sorted({1, 2, 4, 8, 16, rank})
+        self._rank = parts.field(ipywidgets.Dropdown(description="Rank of the adapter", options=ranks, value=rank))
+        self._rate = parts.field(
+            ipywidgets.BoundedFloatText(
+                description="Learning rate", value=learning_rate, min=1e-8, max=1.0, step=0.0005
+            )
+        )
+        self._preset.observe(self._preset_chosen, "value")
+        self._steps.observe(self._steps_typed, "value")
+        self._start = self._button("Start", self.start, icon="play", style="primary")
+        self._cancel = self._button("Cancel", self.cancel, icon="stop", style="danger")
+        self._resume = self._button("Resume", self.resume, icon="step-forward")
+        self._notes = ipywidgets.HTML()
+        self._progress = ipywidgets.HTML()
+        self._curve = ipywidgets.HTML()
+        self._pictures = ipywidgets.HTML()
+        self._curve_card = parts.card(self._progress, self._curve, title="Progress")
+        self._picture_card = parts.card(self._pictures, title="Before and after")
+        self._curve_card.layout.display = self._picture_card.layout.display = "none"
+        chosen = parts.card(
+            self._preset,
+            parts.row(self._steps, self._rank, self._rate),
+            parts.row(self._start, self._cancel, self._resume),
+            title="Settings",
+        )
+        self._compose(chosen, self._notes, self._curve_card, self._picture_card)
+
+    def _preset_chosen(self, change: dict[str, Any]) -> None:
+        if change["new"]:
+            self._steps.value = change["new"]
+
+    def _steps_typed(self, change: dict[str, Any]) -> None:
+        self._preset.value = change["new"] if change["new"] in PRESETS.values() else 0
+
+    # the work, in the job's thread
+
+    def _settings(self) -> tuple[Any, Any]:
+        from fedart_nb.diffusion import AdapterConfig, TrainConfig
+
+        rank = int(self._rank.value)
+        config = TrainConfig(steps=int(self._steps.value), learning_rate=float(self._rate.value))
+        return config, AdapterConfig(rank=rank, alpha=float(rank))
+
+    def _check_art(self) -> None:
+        if self.session.art is None or not self.session.art.included("train"):
+            raise TrainingError("No picture is included yet. Choose pictures with ArtPanel(session), then start again.")
+
+    def _find_unfinished(self) -> None:
+        """After a kernel restart, offer to go on with what an earlier kernel had saved."""
+        try:
+            self.resume_state = self.session.resumable
+        except TrainingError as error:
+            self._show_error(error)
+        if self.resume_state is not None:
+            text = f"An earlier kernel stopped after {self.resume_state.step} steps. Resume goes on from there."
+            self._progress.value = parts.notice(text, title="Unfinished training found")
+            self._curve_card.layout.display = ""
+        self._sync()
+
+    def _events(self, config: Any, adapter: Any, state: Any) -> Iterator[Any]:
+        yield Note("Loading the backbone")
+        self._unknown = _unknown_words(self.session, self.prompts)
+        if self.before is None and self.prompts:
+            self._phase = f"Drawing: {_BACKBONE}"
+            self.before = yield from self._draw(shared=0.0, personal=0.0)
+        self._phase = "Training"
+        yield Note("Encoding your pictures (once)")
+        for event in self.session.train_personal(config, adapter=adapter, resume=state):
+            if isinstance(event, Step):
+                self.resume_state = event.state
+                self.history.append(replace(event, state=None))
+            elif isinstance(event, Trained):
+                self._trained = event
+                self.resume_state = None
+            yield event
+        if self.prompts:
+            self._phase = f"Drawing: {_YOURS}"
+            self.after = yield from self._draw(shared=1.0, personal=1.0)
+
+    def _draw(self, *, shared: float, personal: float) -> Iterator[Any]:
+        seeds = [self._seed + i for i in range(len(self.prompts))]
+        few = {"steps": 4} if settings.fast_mode() else {}
+        drawn = None
+        for event in self.session.pictures(self.prompts, seeds=seeds, shared=shared, personal=personal, **few):
+            if isinstance(event, Sampled):
+                drawn = event.pictures
+            yield event
+        return drawn
+
+    # what is shown, by the job's watcher
+
+    def _show(self, event: Any) -> None:
+        self._curve_card.layout.display = ""
+        if isinstance(event, Note):
+            self._progress.value = parts.progress(event.text, None, 1, "A moment, please.")
+            self._say(event.text)
+        elif isinstance(event, Step):
+            text = self._progress_text(event)
+            self._progress.value = parts.progress("Training", event.index, event.total, text)
+            self._say(text)
+            self._draw_curve(event.total)
+        elif isinstance(event, SampleStep):
+            text = f"step {event.index} of {event.total}"
+            self._progress.value = parts.progress(self._phase, event.index, event.total, text)
+            self._say(f"{self._phase}, {text}")
+        self._show_unknown_words()
+        if self.before is not None and (isinstance(event, Sampled) or not self._pictures.value):
+            self._draw_pictures()
+
+    def _show_unknown_words(self) -> None:
+        text = _unknown_note(self._unknown) if self._unknown else ""
+        note = parts.notice(text, level="warning", title="Unknown words") if text else ""
+        if self._notes.value != note:
+            self._notes.value = note
+
+    def _finish(self, job: Job) -> None:
+        self._show_unknown_words()
+        done = self.history[-1].index if self.history else 0
+        total = self.history[-1].total if self.history else 0
+        if self.history:
+            self._draw_curve(total, now=True)
+        self._draw_pictures()
+        if self._trained is not None:
+            self.value = self._trained
+            text = f"{self._trained.steps} steps in {parts.duration(self._trained.seconds)}. {_fell(self._trained)}"
+            self._progress.value = parts.notice(text.strip(), level="success", title="Your adapter is trained")
+        elif job.state == "cancelled":
+            text = f"Stopped after {done} of {total} steps. Resume goes on from here, Start begins anew."
+            text = text if done else "Stopped before the first step."
+            self._progress.value = parts.notice(text, title="Cancelled")
+        else:
+            text = f"Stopped after {done} steps by an error; the message is above."
+            self._progress.value = parts.notice(text, level="warning", title="Not finished")
+        self._say(text, now=True)
+
+    def _progress_text(self, step: Step) -> str:
+        bits = [f"step {step.index} of {step.total}", f"loss {step.loss:.3f}"]
+        held_out = next((s.held_out_loss for s in reversed(self.history) if s.held_out_loss is not None), None)
+        if held_out is not None:
+            bits.append(f"held-out loss {held_out:.3f}")
+        if step.seconds > 0:
+            rate = step.index / step.seconds
+            bits += [f"{rate:.1f} steps a second", f"about {parts.duration((step.total - step.index) / rate)} left"]
+        return " · ".join(bits)
+
+    def _draw_curve(self, total: int, *, now: bool = False) -> None:
+        if now or time.monotonic() - self._curve_at >= _CURVE_EVERY_S:
+            drawn = loss_curve(list(self.history), total=total)
+            self._curve.value = drawn.to_html()
+            self._curve_at = time.monotonic()
+
+    def _draw_pictures(self) -> None:
+        if self.before is None:
+            return
+        models = [(_BACKBONE, self.before), (_YOURS, self.after)]
+        self._picture_card.layout.display = ""
+        self._pictures.value = f'<div class="fedart-scroll">{parts.before_and_after(self.prompts, models)}</div>'
+
+    def _sync(self) -> None:
+        busy = self.is_busy
+        mine = busy and self.job is not None and not self.job.has_ended
+        with self._lock:
+            for control in (self._preset, self._steps, self._rank, self._rate, self._start):
+                control.disabled = busy
+            self._cancel.disabled = not mine or bool(self.job and self.job.is_cancelling)
+            self._resume.disabled = busy or self.resume_state is None
+
+    def _summary(self) -> list[tuple[str, str]]:
+        if self.value is not None:
+            return [("trained", f"{self.value.steps} steps"), ("held-out loss", _fell(self.value) or "not measured")]
+        if self.history:
+            last = self.history[-1]
+            return [("steps", f"{last.index} of {last.total}"), ("loss", f"{last.loss:.3f}")]
+        return [("training", "not started")]
+
+    def _static_body(self) -> str:
+        return self._notes.value + self._curve.value + self._pictures.value
+
+
+def _fell(trained: Trained) -> str:
+    before, after = trained.loss_before, trained.loss_after
+    if before is None or after is None:
+        return ""
+    percent = 100 * (before - after) / before if before else 0.0
+    way = f"{percent:.0f} % lower" if after <= before else f"{-percent:.0f} % higher: fewer steps may do better"
+    return f"Held-out loss {before:.3f} before, {after:.3f} after ({way})."
+
+
+def _unknown_words(session: Session, prompts: Sequence[str]) -> list[str]:
+    """Words of captions and prompts that the backbone's tokenizer does not know, most frequent first."""
+    counts: dict[str, int] = {}
+    captions = [picture.caption for picture in session.art.included()] if session.art is not None else []
+    for caption in (*prompts, *captions):
+        for word in session.backbone.unknown_words(caption):
+            counts[word] = counts.get(word, 0) + 1
+    return sorted(counts, key=lambda word: (-counts[word], word))
+
+
+def _unknown_note(words: list[str]) -> str:
+    shown = ", ".join(f"“{word[:40]}”" for word in words[:8])
+    more = f" and {len(words) - 8} more" if len(words) > 8 else ""
+    return f"The backbone has never read these words: {shown}{more}. They count as “unknown”; other words may work better."

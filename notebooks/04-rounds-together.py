@@ -1,0 +1,127 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Rounds together
+#
+# **Several people, each in a kernel of their own, teach one shared adapter, and no picture leaves any kernel.**
+#
+# One person **hosts**: opens a room and hands out an invite link. Everybody else is an **artist**. In each *round* every
+# artist's kernel trains the shared adapter a little on pictures that only it can see, and sends the *difference*, the
+# **update**. The host adds the updates up and everybody gets the average back. Twenty-five minutes.
+#
+# ⚠ **Updates are visible to the relay in this build.** The pictures stay, but an update is not nothing: with enough
+# effort things can be read out of it. A later notebook shows how, and what hides it.
+#
+# *How to use this page:* the host runs the cells under **If you host**, an artist those under **If you are an artist**.
+# Alone? *Run all cells*: this kernel then hosts, takes part as one artist, and invites two sample artists for company.
+
+# %%
+import os
+
+from fedart_nb import ArtPanel, Host, HostPanel, RoomPanel, Session, TrainPanel
+from fedart_nb.keepsake import Keepsake
+from fedart_nb.settings import fast_mode
+
+NAME = os.environ.get("FEDART_NAME", "Ada")  # shown to the room
+ART = os.environ.get("FEDART_ART", "openmoji")  # sample art, if you choose none of your own
+INVITE = os.environ.get("FEDART_INVITE", "")  # paste the host's link here, or into the panel below
+STEPS = 4 if fast_mode() else 20  # training steps of one round
+PROMPTS = ["cat face", "strawberry", "rocket", "smiling face"]
+
+# %% [markdown]
+# ## If you host
+#
+# The relay is a letter box: it passes messages on and keeps none of your secrets. `make lab` has started one on this
+# computer; without it the panel starts one in this kernel.
+
+# %% tags=["host"]
+studio = HostPanel(Host("Studio"), rounds=2, min_artists=int(os.environ.get("FEDART_ARTISTS", "3")), steps=STEPS)
+studio
+
+# %% [markdown] tags=["host"]
+# Press **Open room**, send the link to the others, then press **Start rounds**. Or run this cell.
+
+# %% tags=["host"]
+if studio.invite is None:
+    studio.open_room()
+if studio.job is None or studio.job.has_ended:
+    studio.start_rounds()
+
+# %% [markdown]
+# For a rehearsal, two of the sample artists come in from this kernel. Leave the cell out when real people are coming.
+
+# %% tags=["rehearsal"]
+from fedart_nb.rehearsal import rehearse
+
+company = [] if INVITE else rehearse(studio.invite, ["fluent3d", "fluent_ink"])
+
+# %% [markdown]
+# ## If you are an artist
+#
+# First your pictures, as in notebook 1.
+
+# %% tags=["artist"]
+session = Session(NAME)
+art = ArtPanel(session)
+art.load_sample(ART)
+art
+
+# %% [markdown] tags=["artist"]
+# Before you meet the others, train an adapter **alone**. It is the honest comparison: what would you have without them?
+
+# %% tags=["artist"]
+solo = TrainPanel(session, prompts=PROMPTS[:2], steps=2 * STEPS)
+solo.start()
+async for event in solo.job.follow():
+    print(NAME, "alone:", event)
+alone = session.personal
+
+# %% [markdown] tags=["artist"]
+# Now the room. The panel shows the **plan** before anything is trained: what will leave, how large it is, to whom it is
+# visible. Tick *Ask me before each round* to decide each time; *Leave* works at any moment.
+
+# %% tags=["artist"]
+room = RoomPanel(session, invite=INVITE or str(studio.invite), ask=False)
+room
+
+# %% tags=["artist"]
+if room.job is None or room.job.has_ended:
+    room.join()
+async for event in room.job.follow():
+    print(NAME, "in the room:", event)
+
+# %% [markdown] tags=["artist"]
+# The rounds are over. The **shared adapter** has seen everybody's art through everybody's updates, and is nobody's
+# style in particular. So train a **personal adapter** on top of it. This one is never sent.
+
+# %% tags=["artist"]
+personal = TrainPanel(session, prompts=PROMPTS[:2], steps=2 * STEPS)
+personal.start()
+async for event in personal.job.follow():
+    print(NAME, "personal:", event)
+
+# %% [markdown] tags=["artist"]
+# *Predict:* who wins on your own held-out drawings: the adapter you trained alone, the shared one, or shared and
+# personal together? The table has the answer for **your** art; ask your neighbour for theirs.
+
+# %% tags=["artist"]
+keepsake = Keepsake.of(session, PROMPTS, alone=alone)
+keepsake
+
+# %% [markdown] tags=["artist"]
+# If *alone* won, that is a finding, not a failure: few steps, few artists and very different hands often end that way.
+# What a federation is worth, and to whom, is the question of notebook 7.
+
+# %% [markdown]
+# **Say it to a friend:** *your pictures stayed; what did the host get that was not there before?*

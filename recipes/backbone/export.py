@@ -1,0 +1,140 @@
+"""Stage 3: write the trained pipeline in diffusers' own format (fp16, files of at most 16 MB), its card and a sheet."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import autoencoder
+import denoiser
+import numpy as np
+import pool
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from PIL import Image
+
+SHARD_SIZE = "15MB"
+
+
+def pipeline_of(folder: Path, records: list[pool.Record]) -> StableDiffusionPipeline:
+    """The checkpointed parts (EMA weights) as a `StableDiffusionPipeline` that samples flow-matched velocities."""
+    latents = torch.load(folder / "latents.pt", weights_only=True)
+    weights = torch.load(folder / "denoiser.pt", weights_only=True, map_location="cpu")["ema"]
+    tokenizer = denoiser.build_tokenizer(records)
+    channels = latents["train"].shape[1]
+    vae = autoencoder.build(channels)
+    vae.load_state_dict(torch.load(folder / "autoencoder.pt", weights_only=True, map_location="cpu")["model"])
+    vae.register_to_config(scaling_factor=float(latents["scaling_factor"]))
+    unet, text = denoiser.build_unet(channels), denoiser.build_text_encoder(len(tokenizer))
+    for name, module in (("unet", unet), ("text", text)):
+        prefix = f"{name}."
+        module.load_state_dict({k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)})
+    scheduler = DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0, final_sigmas_type="zero", steps_offset=1
+    )
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def sheet_captions(held_out: list[pool.Record], count: int = 24) -> list[pool.Record]:
+    """Held-out captions for the sheet: one per caption, at most four portraits, spread over sources, by a fixed seed."""
+    rng = np.random.default_rng(7)
+    order = [held_out[i] for i in rng.permutation(len(held_out))]
+    chosen: list[pool.Record] = []
+    per_source: Counter[str] = Counter()
+    portraits = 0
+    for record in order:
+        portrait = record.source.startswith("dicebear")
+        if record.caption in {r.caption for r in chosen} or per_source[record.source] >= 5 or (portrait and portraits >= 4):
+            continue
+        chosen.append(record)
+        per_source[record.source] += 1
+        portraits += portrait
+    return chosen[:count]
+
+
+def write(parts: dict[str, list[pool.Record]], *, folder: Path, log: Path, seed: int) -> None:
+    """Write `folder/embedded` (the pipeline), its README.md model card and `sheet.png`."""
+    records = [r for rs in parts.values() for r in rs]
+    pipeline = pipeline_of(folder, records)
+    target = folder / "embedded"
+    pipeline.to(torch.float16).save_pretrained(target, safe_serialization=True, max_shard_size=SHARD_SIZE)
+    pipeline.to(torch.float32)
+    chosen = sheet_captions(parts["captions"])
+    pictures = []
+    for start in range(0, len(chosen), 6):
+        row = chosen[start : start + 6]
+        pictures += pipeline(
+            [f"{denoiser.style_word(r.source)} {r.caption}" for r in row],
+            num_inference_steps=20,
+            guidance_scale=4.0,
+            generator=[torch.Generator().manual_seed(seed + start + i) for i in range(len(row))],
+            output_type="np",
+        ).images.tolist()
+    images = (np.asarray(pictures) * 255).round().astype(np.uint8)
+    sheet = np.full((4 * 136, 6 * 136, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = 4 + (i // 6) * 136, 4 + (i % 6) * 136
+        sheet[top : top + 128, left : left + 128] = image
+    Image.fromarray(sheet).save(folder / "sheet.png")
+    (folder / "sheet.json").write_text(json.dumps([[r.source, r.caption] for r in chosen], indent=1) + "\n")
+    (target / "README.md").write_text(card(parts, log), encoding="utf-8")
+    print("wrote", target, "and", folder / "sheet.png")
+
+
+def card(parts: dict[str, list[pool.Record]], log: Path) -> str:
+    """The model card: what it is, what it was trained on, how long, how well, and what it is not for."""
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    data = next(e for e in reversed(events) if e["stage"] == "data")
+    last = {s: next(e for e in reversed(events) if e["stage"] == s) for s in ("autoencoder", "denoiser")}
+    sources = Counter((r.source, r.licence) for rs in parts.values() for r in rs)
+    rows = "\n".join(f"| {source} | {n} | {licence} |" for (source, licence), n in sorted(sources.items()))
+    return f"""# The embedded backbone
+
+A small latent diffusion pipeline that ships with fedart-nb: 128 px pictures, 4x16x16 latents, drawn in the manner of
+emoji, icons, clip art and portrait avatars. A teaching model: {data["n_train"]} training pictures, 11 M parameters.
+It draws single objects and faces; it cannot write text, compose scenes or draw photographs.
+
+| part | what | parameters |
+|---|---|---|
+| `vae` | `AutoencoderTiny`, f8, residual blocks at 1/2, 1/4 and 1/8 resolution | 1.6 M |
+| `unet` | `UNet2DConditionModel` (64, 128, 192), cross-attention at 8x8 and 4x4 | 11.0 M |
+| `text_encoder` | `CLIPTextModel`, 2 layers of width {denoiser.TEXT_WIDTH}, word-level tokenizer | 1.2 M |
+| `scheduler` | `DPMSolverMultistepScheduler`, rectified flow | |
+
+Load it with plain diffusers: `StableDiffusionPipeline.from_pretrained(folder)`. Prompts are lower-case words; a style
+word such as `<noto>` or `<openclipart>` in front asks for one source's hand. Words outside the vocabulary become
+`<unk>`; `Backbone.unknown_words(prompt)` names them.
+
+## How it was trained
+
+`python recipes/backbone/train.py --pool POOL` with seed {data["seed"]}, on {data["device"]}
+({data["threads"]} threads, torch {data["torch"]}); data SHA-256 `{data["data_sha256"]}`.
+
+| stage | steps | minutes | held out |
+|---|---|---|---|
+| autoencoder | {last["autoencoder"]["step"]} x 16 | {last["autoencoder"]["seconds"] / 60:.0f} | PSNR {last["autoencoder"]["psnr_held_out"]:.2f} dB on {data["n_pictures"]} unseen pictures |
+| denoiser | {last["denoiser"]["step"]} x 64 | {last["denoiser"]["seconds"] / 60:.0f} | velocity error {last["denoiser"]["held_out_pictures"]:.4f} on unseen pictures, {last["denoiser"]["held_out_captions"]:.4f} on unseen captions |
+
+Held out: {data["n_captions"]} pictures whose whole caption never occurs in training, {data["n_pictures"]} single pictures.
+
+## What it was trained on, and whose it is
+
+Every picture was drawn by somebody else and is used under its licence; no share-alike art and none of the ten sample
+artists' pictures is among them. Two sources (streamline_emojis, streamline_ultimate_color) come from the studio of the
+sample artist `freehand`, in another style; the designer of `lorelei` was left out. The openclipart captions are file
+names and noisy. The weights are released under the MIT licence of this repository; keep this table with them.
+
+| source | pictures | licence |
+|---|---|---|
+{rows}
+"""

@@ -1,0 +1,104 @@
+"""Train the embedded backbone in one resumable command, on two CPU cores or a GPU.
+
+    python recipes/backbone/train.py --pool POOL --out out/backbone
+
+Stages, each from its checkpoint: autoencoder, latents, denoiser, export. The log (`log.jsonl`) holds loss, seeds, data
+hash and versions; `export` writes the pipeline in diffusers' format with its model card and a contact sheet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import autoencoder
+import pool
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", type=Path, required=True, help="folder with metadata.csv and the pool's pictures")
+    parser.add_argument("--out", type=Path, default=Path("out/backbone"))
+    parser.add_argument("--stage", choices=["all", "autoencoder", "denoiser", "export"], default="all")
+    parser.add_argument("--autoencoder-minutes", type=float, default=20.0)
+    parser.add_argument("--autoencoder-steps", type=int, default=60_000)
+    parser.add_argument("--denoiser-minutes", type=float, default=120.0)
+    parser.add_argument("--denoiser-steps", type=int, default=60_000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="0: as torch decides")
+    args = parser.parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    records = pool.read_pool(args.pool)
+    parts = {part: [r for r in records if r.part == part] for part in ("train", "pictures", "captions")}
+    log = Log(args.out / "log.jsonl")
+    log.write(
+        stage="data",
+        seed=args.seed,
+        device=str(device),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        data_sha256=pool.data_hash(records),
+        **{f"n_{part}": len(rs) for part, rs in parts.items()},
+    )
+
+    if args.stage in ("all", "autoencoder"):
+        events = autoencoder.train(
+            pool.pixels(parts["train"]),
+            pool.pixels(parts["pictures"]),
+            state_path=args.out / "autoencoder.pt",
+            minutes=args.autoencoder_minutes,
+            steps=args.autoencoder_steps,
+            seed=args.seed,
+            device=device,
+        )
+        for event in events:
+            log.write(stage="autoencoder", **event)
+    if args.stage in ("all", "denoiser"):
+        import denoiser
+
+        events = denoiser.train(
+            parts,
+            folder=args.out,
+            minutes=args.denoiser_minutes,
+            steps=args.denoiser_steps,
+            batch=args.batch,
+            seed=args.seed,
+            device=device,
+        )
+        for event in events:
+            log.write(stage="denoiser", **event)
+    if args.stage in ("all", "export"):
+        import export
+
+        export.write(parts, folder=args.out, log=args.out / "log.jsonl", seed=args.seed)
+
+
+class Log:
+    """Append-only JSON lines, echoed to the terminal."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, **event: object) -> None:
+        event = {k: round(v, 5) if isinstance(v, float) else v for k, v in event.items()}
+        line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **event})
+        with self.path.open("a", encoding="utf-8") as handle:
+            handle.write(line + "\n")
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Training adapters: it learns, it can be stopped and resumed exactly, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedart_nb.diffusion import (
+    Backbone,
+    LatentSet,
+    TrainConfig,
+    TrainState,
+    denoising_loss,
+    initial_adapter,
+    train,
+)
+from fedart_nb.errors import BackboneError, TrainingError
+from fedart_nb.events import Sampled, SampleStep, Step, Trained
+
+
+def test_training_lowers_the_loss_on_the_pictures_it_saw(backbone: Backbone, data: LatentSet) -> None:
+    config = TrainConfig(steps=60, batch=6, learning_rate=5e-3, seed=0, validate_every=20)
+    *steps, trained = train(backbone, data, config=config, start=initial_adapter(backbone), held_out=data)
+    assert isinstance(trained, Trained) and trained.loss_before is not None and trained.loss_after is not None
+    assert trained.loss_after < 0.97 * trained.loss_before
+    assert [s.index for s in steps if isinstance(s, Step)] == list(range(1, 61))
+    assert denoising_loss(backbone, data, [(trained.adapter, 1.0)]) == pytest.approx(trained.loss_after, rel=1e-4)
+
+
+def test_stopped_and_resumed_equals_run_through(backbone: Backbone, data: LatentSet, tmp_path: Path) -> None:
+    config = TrainConfig(steps=8, batch=4, seed=1, validate_every=0)
+    start = initial_adapter(backbone)
+    *_, through = train(backbone, data, config=config, start=start)
+    events = train(backbone, data, config=config, start=start)
+    third = list(islice(events, 3))[-1]
+    events.close()
+    third.state.save(tmp_path / "state")
+    *_, resumed = train(backbone, data, config=config, resume=TrainState.load(tmp_path / "state"))
+    for name, tensor in through.adapter.tensors.items():
+        np.testing.assert_allclose(resumed.adapter.tensors[name], tensor, atol=1e-6)
+
+
+def test_a_state_is_a_snapshot_that_later_steps_do_not_change(backbone: Backbone, data: LatentSet) -> None:
+    events = train(backbone, data, config=TrainConfig(steps=5, seed=0, validate_every=0), start=initial_adapter(backbone))
+    first = next(events)
+    digest = first.state.adapter.digest
+    for _ in events:
+        pass
+    assert first.state.adapter.digest == digest
+
+
+def test_stopping_leaves_the_backbone_as_it_was(backbone: Backbone, data: LatentSet) -> None:
+    before = set(dict(backbone.unet.named_parameters()))
+    events = train(backbone, data, config=TrainConfig(steps=5, validate_every=0))
+    next(events)
+    events.close()
+    assert set(dict(backbone.unet.named_parameters())) == before
+
+
+def test_frozen_adapters_act_but_do_not_learn(backbone: Backbone, data: LatentSet) -> None:
+    config = TrainConfig(steps=3, seed=0, validate_every=0)
+    *_, shared = train(backbone, data, config=config, start=initial_adapter(backbone, seed=1))
+    digest = shared.adapter.digest
+    *_, personal = train(
+        backbone, data, config=config, start=initial_adapter(backbone, seed=2), frozen=[(shared.adapter, 1.0)]
+    )
+    assert shared.adapter.digest == digest != personal.adapter.digest
+
+
+def test_without_a_seed_two_trainings_differ(backbone: Backbone, data: LatentSet) -> None:
+    config, start = TrainConfig(steps=2, validate_every=0), initial_adapter(backbone)
+    runs = [list(train(backbone, data, config=config, start=start))[-1] for _ in range(2)]
+    assert runs[0].adapter.digest != runs[1].adapter.digest
+
+
+def test_a_loss_that_explodes_stops_with_the_learning_rate_in_the_message(backbone: Backbone, data: LatentSet) -> None:
+    config = TrainConfig(steps=5, learning_rate=1e-3, seed=0, validate_every=0)
+    broken = LatentSet(data.latents * float("inf"), data.embeddings, data.empty, data.ids)
+    with pytest.raises(TrainingError, match=r"Lower the learning rate \(0\.001\)"):
+        list(train(backbone, broken, config=config, start=initial_adapter(backbone)))
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("batch", 0), ("learning_rate", 2.0), ("caption_dropout", 1.0)])
+def test_impossible_settings_are_refused_with_their_value(name: str, value: float) -> None:
+    with pytest.raises(TrainingError, match=f"{name} is {value}"):
+        TrainConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"not a state")
+    with pytest.raises(TrainingError, match="start anew"):
+        TrainState.load(tmp_path / "state")
+
+
+def test_sampling_yields_every_step_previews_and_the_pictures(backbone: Backbone) -> None:
+    from fedart_nb.diffusion import sample
+
+    *steps, last = sample(backbone, ["cat", "dog"], seeds=[1, 2], steps=4, preview_every=2)
+    assert [s.index for s in steps] == [1, 2, 3, 4]
+    assert all(isinstance(s, SampleStep) for s in steps)
+    assert steps[1].previews.shape == (2, 8, 8, 3)
+    assert isinstance(last, Sampled) and last.pictures.shape == (2, 32, 32, 3)
+
+
+def test_the_same_seed_gives_the_same_picture_whatever_is_drawn_beside_it(backbone: Backbone) -> None:
+    from fedart_nb.diffusion import draw
+
+    alone = draw(backbone, ["cat"], seeds=[7], steps=3)
+    beside = draw(backbone, ["dog", "cat"], seeds=[3, 7], steps=3)
+    np.testing.assert_allclose(alone[0].astype(int), beside[1], atol=1)
+
+
+def test_prompts_and_seeds_that_do_not_pair_up_are_refused(backbone: Backbone) -> None:
+    from fedart_nb.diffusion import sample
+
+    with pytest.raises(BackboneError, match="2 prompts and 3 seeds"):
+        next(sample(backbone, ["cat", "dog"], seeds=[1, 2, 3]))

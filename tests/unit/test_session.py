@@ -1,0 +1,356 @@
+"""One artist's session in rooms inside this process: who may enter, what leaves, what a reopened one still holds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import build
+
+from fedart_nb.art import ArtSet
+from fedart_nb.art.collecting import Picture
+from fedart_nb.diffusion import Backbone, TrainConfig
+from fedart_nb.errors import FedArtError, RelayRefused, RoundError, TrainingError
+from fedart_nb.events import Note, RoundClosed, RoundOpened, Step, Trained, UpdateSent
+from fedart_nb.host import Host
+from fedart_nb.relay import Invite, MemoryRelay
+from fedart_nb.relay.server import serve_in_thread
+from fedart_nb.session import Session
+
+DEADLINE_S = 30.0
+QUICK = TrainConfig(steps=6, batch=2, validate_every=2)
+
+Open = Callable[..., Session]
+Enter = Callable[[str], Session]
+
+
+class WatchedArt(ArtSet):
+    """An art set that remembers which pictures' pixels were asked for."""
+
+    read: set[str]
+
+    def pixels(self, pictures: Any) -> np.ndarray:
+        asked = list(pictures)
+        self.read |= {p.id if isinstance(p, Picture) else p for p in asked}
+        return super().pixels(asked)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    build().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def art() -> WatchedArt:
+    art = WatchedArt.sample("openmoji", limit=10, size_px=32)
+    assert isinstance(art, WatchedArt)
+    art.read = set()
+    return art
+
+
+@pytest.fixture
+def open_session(weights: Path, tmp_path: Path) -> Open:
+    """A session with a backbone of its own, as in a kernel of its own; the same name finds the same folder."""
+
+    def open_(name: str = "Ada", *, art: ArtSet | None = None) -> Session:
+        session = Session(name, folder=tmp_path / name, backbone=Backbone.from_pretrained(weights, device="cpu"))
+        if art is not None:
+            session.art = art
+        return session
+
+    return open_
+
+
+@pytest.fixture
+def relay() -> Iterator[MemoryRelay]:
+    with MemoryRelay() as opened:
+        yield opened
+
+
+@pytest.fixture
+def host(relay: MemoryRelay, weights: Path, tmp_path: Path) -> Host:
+    host = Host("Studio", folder=tmp_path / "host", backbone=Backbone.from_pretrained(weights, device="cpu"))
+    host.open_room(transport=relay.connect(host.identity), rounds=2, min_artists=2, local_steps=2, batch=2)
+    return host
+
+
+@pytest.fixture
+def enter(relay: MemoryRelay, host: Host, open_session: Open) -> Enter:
+    """A session with art of its own that has just entered the room."""
+
+    def enter_(name: str) -> Session:
+        session = open_session(name, art=ArtSet.sample("fluent_ink", limit=6, size_px=32))
+        session.join(transport=relay.connect(session.identity))
+        return session
+
+    return enter_
+
+
+class Kernels:
+    """Runs generators of events, each in a thread, as kernels run cells."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(8)
+
+    def run(self, events: Iterator[Any], on_event: Callable[[Any], object] = lambda _: None) -> Any:
+        def work() -> list[Any]:
+            seen = []
+            for event in events:
+                seen.append(event)
+                on_event(event)
+            return seen
+
+        return self._pool.submit(work)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+@pytest.fixture
+def kernels() -> Iterator[Kernels]:
+    kernels = Kernels()
+    yield kernels
+    kernels.close()
+
+
+def done(future: Any) -> list[Any]:
+    events: list[Any] = future.result(DEADLINE_S)
+    return events
+
+
+def of(kind: type, events: list[Any]) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 61, None])
+def test_a_name_that_nobody_could_read_is_refused(name: Any, tmp_path: Path) -> None:
+    with pytest.raises(FedArtError, match="1 to 60 characters"):
+        Session(name, folder=tmp_path / "s")
+
+
+def test_joining_without_an_invite_says_whom_to_ask(open_session: Open) -> None:
+    with pytest.raises(RoundError, match="Ask the host"):
+        open_session().join()
+
+
+def test_rounds_before_joining_say_what_to_call(open_session: Open) -> None:
+    with pytest.raises(RoundError, match=r"Call session\.join"):
+        next(open_session().rounds())
+
+
+def test_training_without_pictures_says_how_to_get_some(open_session: Open) -> None:
+    with pytest.raises(TrainingError, match=r"ArtSet\.from_folder"):
+        next(open_session().train_personal(QUICK))
+
+
+def test_a_wrong_room_token_is_refused_and_leaves_the_session_outside(
+    open_session: Open, weights: Path, tmp_path: Path
+) -> None:
+    relay = serve_in_thread(tmp_path / "relay")
+    host = Host("Studio", folder=tmp_path / "host", backbone=Backbone.from_pretrained(weights, device="cpu"))
+    invite = host.open_room(relay.url)
+    assert invite is not None
+    session = open_session()
+    wrong = Invite(invite.url, invite.room, "a-token-that-somebody-mistyped-0123", invite.host_id)
+    with pytest.raises(RelayRefused, match="token does not open the room") as refused:
+        session.join(str(wrong))
+    assert refused.value.status == 403
+    with pytest.raises(RoundError, match=r"Call session\.join"):
+        next(session.rounds())
+    with pytest.raises(RoundError, match="Ask the host"):
+        open_session().join()
+    session.join(str(invite))
+    relay.stop()
+
+
+def test_who_comes_late_takes_part_from_the_next_round_on(host: Host, enter: Enter, kernels: Kernels) -> None:
+    ada, ben = enter("Ada"), enter("Ben")
+    training, late = threading.Event(), threading.Event()
+
+    def hold(event: Any) -> None:
+        if isinstance(event, Step):
+            training.set()
+            assert late.wait(DEADLINE_S)
+
+    hosting = kernels.run(host.rounds())
+    early = [kernels.run(ada.rounds(), hold), kernels.run(ben.rounds())]
+    assert training.wait(DEADLINE_S)
+    cy = enter("Cy")
+    coming = kernels.run(cy.rounds(), lambda event: late.set() if isinstance(event, Note) else None)
+    closed = of(RoundClosed, done(hosting))
+    assert [(event.number, event.contributors) for event in closed] == [(1, 2), (2, 3)]
+    events = done(coming)
+    assert "next one on" in of(Note, events)[0].text
+    assert [event.number for event in of(UpdateSent, events)] == [2]
+    for future in early:
+        done(future)
+    assert host.shared is not None
+    assert [s.shared and s.shared.digest for s in (ada, ben, cy)] == [host.shared.digest] * 3
+
+
+def test_a_round_skipped_by_consent_trains_nothing_and_sends_no_more_than_the_no(
+    relay: MemoryRelay, host: Host, enter: Enter, kernels: Kernels
+) -> None:
+    asked: list[int] = []
+
+    def second_only(plan: Any) -> bool:
+        asked.append(plan.number)
+        return plan.number == 2
+
+    cy = enter("Cy")
+    hosting = kernels.run(host.rounds())
+    skipping = kernels.run(cy.rounds(consent=second_only))
+    others = [kernels.run(enter(name).rounds()) for name in ("Ada", "Ben")]
+    assert [event.contributors for event in of(RoundClosed, done(hosting))] == [2, 3]
+    events = done(skipping)
+    first = events[: events.index(of(RoundClosed, events)[0])]
+    assert not of(Step, first)
+    assert not of(UpdateSent, first)
+    assert [event.number for event in of(UpdateSent, events)] == [2]
+    assert asked == [1, 2]
+    for future in others:
+        done(future)
+    messages = relay.connect(host.identity).log()["messages"]
+    sent = [(m["kind"], m["round"]) for m in messages if m["sender"] == cy.identity.id and m["round"] < 2]
+    assert sent == [("hello", 0), ("advertise", 1)]
+
+
+def test_a_reopened_session_holds_both_adapters_and_the_same_identity(
+    host: Host, enter: Enter, open_session: Open, kernels: Kernels
+) -> None:
+    ada, ben = enter("Ada"), enter("Ben")
+    hosting = kernels.run(host.rounds())
+    for future in [kernels.run(session.rounds()) for session in (ada, ben)]:
+        done(future)
+    done(hosting)
+    *_, trained = ada.train_personal(QUICK)
+    assert isinstance(trained, Trained)
+    again = open_session("Ada")
+    assert again.identity.id == ada.identity.id
+    assert again.personal is not None
+    assert again.personal.digest == trained.adapter.digest
+    assert again.shared is not None
+    assert host.shared is not None
+    assert again.shared.digest == host.shared.digest
+    assert again.resumable is None
+    assert len(again.adapters()) == 2
+    assert again.adapters(personal=0) == [(again.shared, 1.0)]
+
+
+def test_no_byte_of_the_personal_adapter_reaches_the_relay(
+    relay: MemoryRelay, host: Host, enter: Enter, kernels: Kernels
+) -> None:
+    ada, ben = enter("Ada"), enter("Ben")
+    *_, trained = ada.train_personal(QUICK)
+    hosting = kernels.run(host.rounds())
+    for future in [kernels.run(session.rounds()) for session in (ada, ben)]:
+        done(future)
+    done(hosting)
+    stored = b"".join(path.read_bytes() for path in Path(relay._folder.name).rglob("*") if path.is_file())
+
+    def found(adapter: Any) -> int:
+        windows = [array.tobytes()[i : i + 64] for array in adapter.tensors.values() for i in range(0, array.nbytes, 64)]
+        return sum(window in stored for window in windows if len(window) == 64 and len(set(window)) > 1)
+
+    assert found(trained.adapter) == 0
+    assert found(ada.shared) > 10, "the same search finds what was sent"
+
+
+def test_an_excluded_picture_is_never_read_by_training_nor_by_a_round(
+    relay: MemoryRelay, host: Host, open_session: Open, enter: Enter, art: WatchedArt, kernels: Kernels
+) -> None:
+    ada = open_session(art=art)
+    withheld = {art.included("train")[0].id, art.included("test")[0].id}
+    for picture in withheld:
+        art.include(picture, False)
+    list(ada.train_personal(QUICK))
+    ada.join(transport=relay.connect(ada.identity))
+    hosting = kernels.run(host.rounds())
+    others = kernels.run(enter("Ben").rounds())
+    done(kernels.run(ada.rounds()))
+    done(hosting), done(others)
+    assert art.read == {picture.id for picture in art.included()}
+    assert not withheld & {*ada.latents("train").ids, *ada.latents("test").ids}
+
+
+def test_consent_that_changes_between_two_trainings_counts_from_the_next_one_on(
+    open_session: Open, art: WatchedArt
+) -> None:
+    ada = open_session(art=art)
+    picture = art.included("train")[0].id
+    assert picture in ada.latents("train").ids
+    assert ada.latents("train") is ada.latents("train"), "encoded once"
+    art.include(picture, False)
+    assert picture not in ada.latents("train").ids
+    art.include(picture)
+    assert picture in ada.latents("train").ids
+
+
+def test_cancelled_training_resumes_in_the_next_kernel_with_its_own_number_of_steps(
+    open_session: Open, art: WatchedArt
+) -> None:
+    events = open_session(art=art).train_personal(QUICK)
+    list(islice(events, 3))
+    events.close()
+    again = open_session(art=art)
+    assert again.personal is None
+    state = again.resumable
+    assert state is not None
+    assert state.step == 3, "also between two validations"
+    *steps, trained = again.train_personal(resume=state)
+    assert [step.index for step in of(Step, steps)] == [4, 5, 6]
+    assert again.resumable is None
+    assert again.personal is not None
+    assert again.personal.digest == trained.adapter.digest
+
+
+def test_training_state_is_kept_while_it_runs_even_without_held_out_pictures(open_session: Open) -> None:
+    ada = open_session(art=ArtSet.sample("openmoji", limit=3, size_px=32))
+    for picture in ada.art.included("test") if ada.art else ():
+        ada.art.include(picture.id, False)
+    events = ada.train_personal(QUICK)
+    list(islice(events, 3))
+    state = ada.resumable
+    assert state is not None, "a kill -9 here loses one step"
+    assert state.step == 2
+
+
+def test_rounds_that_were_stopped_in_the_middle_of_training_go_on_at_the_next_call(
+    host: Host, enter: Enter, kernels: Kernels
+) -> None:
+    ada, ben = enter("Ada"), enter("Ben")
+    hosting = kernels.run(host.rounds())
+    other = kernels.run(ben.rounds())
+    events = ada.rounds()
+    assert any(isinstance(event, Step) for event in events)
+    events.close()
+    assert any(isinstance(event, RoundOpened | Step) for event in islice(ada.rounds(), 1, 2)), "nothing to wait for"
+    done(kernels.run(ada.rounds()))
+    assert [event.contributors for event in of(RoundClosed, done(hosting))] == [2, 2]
+    done(other)
+
+
+def test_a_restarted_kernel_is_heard_although_it_says_what_the_former_one_said(
+    relay: MemoryRelay, host: Host, enter: Enter, open_session: Open, kernels: Kernels
+) -> None:
+    ada, ben = enter("Ada"), enter("Ben")
+    hosting = kernels.run(host.rounds())
+    other = kernels.run(ben.rounds())
+    assert any(isinstance(event, Step) for event in ada.rounds())
+    again = open_session("Ada", art=ArtSet.sample("fluent_ink", limit=6, size_px=32))
+    again.join(transport=relay.connect(again.identity))
+    done(kernels.run(again.rounds()))
+    done(hosting), done(other)
+    messages = relay.connect(host.identity).log()["messages"]
+    mine = [(m["kind"], m["round"]) for m in messages if m["sender"] == ada.identity.id]
+    assert mine.count(("hello", 0)) == 2
+    assert mine.count(("note", 1)) >= 2
+    assert mine.count(("advertise", 1)) == mine.count(("update", 1)) == 1

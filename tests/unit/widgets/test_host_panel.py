@@ -1,0 +1,139 @@
+"""The host panel opens a room, hands out its invite and runs the rounds; the invite's secret is saved nowhere."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from fedart_nb.errors import RelayRefused, RoundError
+from fedart_nb.widgets import HostPanel, host_panel
+from fedart_nb.widgets.room_panel import VISIBLE_UPDATES
+
+
+def opened(host, **options):
+    return HostPanel(host, relay="http://127.0.0.1:8765", **options).open_room()
+
+
+def test_the_settings_shown_open_the_room(make_host):
+    host = make_host()
+    panel = opened(host, rounds=3, min_artists=4, steps=7, rank=8)
+    address, settings = host.opened_with[0]
+    assert address == "http://127.0.0.1:8765"
+    assert settings["adapter"].rank == 8
+    assert {k: settings[k] for k in ("rounds", "min_artists", "local_steps")} == {
+        "rounds": 3,
+        "min_artists": 4,
+        "local_steps": 7,
+    }
+    assert panel._link.text == str(panel.invite)
+
+
+def test_the_invite_is_not_saved_with_the_notebook(make_host):
+    panel = opened(make_host())
+    bundle = panel._repr_mimebundle_()
+    assert "very-secret" not in bundle["text/html"] + bundle["text/plain"]
+
+
+def test_rounds_run_to_the_end_and_the_last_one_is_the_value(make_host):
+    panel = opened(make_host(), rounds=2)
+    panel.start_rounds()
+    assert panel.wait(20).number == 2
+    assert "All 2 rounds are over" in panel._progress.value
+
+
+def test_the_roster_shows_names_states_and_progress_escaped(make_host):
+    panel = opened(make_host())
+    panel.start_rounds().wait(20)
+    roster = panel._roster.value
+    assert "2 artists in the room" in roster
+    assert "Bo &lt;script&gt;" in roster
+    assert "<script>" not in roster
+    assert "training" in roster
+    assert "update is here" in roster
+
+
+def test_no_event_is_missing_from_the_log_however_fast_they_come(make_host):
+    panel = opened(make_host(), rounds=12)
+    panel.start_rounds().wait(20)
+    assert panel._log.value.count("make the new shared adapter") == 12
+
+
+def test_close_room_stops_the_rounds_and_tells_everybody(make_host):
+    host = make_host(gated=True)
+    panel = opened(host)
+    job = panel.start_rounds()
+    panel.close_room()
+    host.gate.release(100)
+    job.wait(20)
+    assert job.state == "cancelled"
+    assert host.closed == 1
+    assert "The room is closed" in panel._progress.value
+
+
+def test_cancel_leaves_the_room_open(make_host):
+    host = make_host(gated=True)
+    panel = opened(host)
+    job = panel.start_rounds()
+    panel.cancel()
+    host.gate.release(100)
+    job.wait(20)
+    assert host.closed == 0
+    assert "Start rounds goes on" in panel._progress.value
+
+
+def test_rounds_without_a_room_are_refused(make_host):
+    panel = HostPanel(make_host())
+    assert panel._start.disabled
+    with pytest.raises(RoundError, match="no room yet"):
+        panel.start_rounds()
+
+
+def test_a_relay_that_refuses_is_explained(make_host):
+    host = make_host(fail=RelayRefused("The relay is full (403). Ask who runs it.", status=403))
+    panel = HostPanel(host, relay="http://127.0.0.1:8765")
+    with pytest.raises(RelayRefused):
+        panel.open_room()
+    assert "Ask who runs it" in panel._error_area.value
+    assert panel._room_card.layout.display == "none"
+
+
+def test_an_empty_address_is_refused(make_host):
+    panel = HostPanel(make_host(), relay="x")
+    panel._address.value = " "
+    panel._open.click()
+    assert "address is empty" in panel._error_area.value
+
+
+def test_a_relay_is_started_in_this_kernel_when_none_is_named(make_host, monkeypatch):
+    monkeypatch.delenv("FEDART_RELAY", raising=False)
+    host = make_host()
+    panel = HostPanel(host).open_room()
+    url = host.opened_with[0][0]
+    try:
+        assert url.startswith("http://127.0.0.1:")
+        assert httpx.get(url).status_code < 500
+        panel.open_room()
+        assert host.opened_with[1][0] == url
+    finally:
+        host_panel._relays[host].stop()
+
+
+def test_the_relay_of_the_environment_is_proposed(make_host, monkeypatch):
+    monkeypatch.setenv("FEDART_RELAY", "http://127.0.0.1:9999")
+    panel = HostPanel(make_host())
+    assert panel._address.value == "http://127.0.0.1:9999"
+    assert not panel._address.disabled
+
+
+def test_a_host_that_is_already_in_its_room_shows_it(make_host):
+    host = make_host()
+    host.open_room("http://relay", rounds=2)
+    panel = HostPanel(host)
+    assert panel._link.text == host.invite
+    assert not panel._start.disabled
+
+
+def test_the_red_sentence_stands_there_from_the_start(make_host):
+    first = HostPanel(make_host()).children[2].value
+    assert VISIBLE_UPDATES in first
+    assert "fedart-danger" in first
