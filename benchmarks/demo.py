@@ -1,6 +1,6 @@
 """How long `fedart demo` takes and how much memory its processes hold together.
 
-    python benchmarks/demo.py --json
+python benchmarks/demo.py --json
 """
 
 from __future__ import annotations

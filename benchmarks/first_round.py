@@ -78,9 +78,7 @@ def federation(seed: int, members: tuple[str, ...], rounds: int, steps: int, lim
         own[members[0]].empty,
         tuple(i for name in members for i in own[name].ids),
     )
-    centralised = trained(
-        start, pooled, steps=rounds * steps, batch=8 * len(members), seed=_seed(seed, 98, 0)
-    )
+    centralised = trained(start, pooled, steps=rounds * steps, batch=8 * len(members), seed=_seed(seed, 98, 0))
     ways = {name: {"federated": federated, "local": local[name], "centralised": centralised} for name in members}
     return {
         name: {"backbone": denoising_loss(backbone, held_out[name])}
@@ -103,7 +101,8 @@ def main() -> None:
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(names)
         for start in range(0, len(names), SIZE):
-            jobs.append((seed, tuple(str(name) for name in order[start : start + SIZE]), rounds, steps, limit))
+            members = tuple(str(name) for name in order[start : start + SIZE])
+            jobs.append((seed, members, rounds, steps, limit))
     with ProcessPoolExecutor(max_workers=min(2, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
         results = []
         for job, result in zip(jobs, pool.map(federation, *zip(*jobs, strict=True)), strict=True):

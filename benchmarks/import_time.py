@@ -1,6 +1,6 @@
 """How long `import fedart_nb` takes in a fresh process, beside an empty one.
 
-    python benchmarks/import_time.py --json
+python benchmarks/import_time.py --json
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ from .keepsake import STAGES, Keepsake
 from .memory import PeakMemory
 from .relay.process import relay_process
 
-__all__ = ["main"]
+__all__ = ["ARTISTS", "NOTEBOOK", "Cell", "main", "read_cells", "table"]
 
 NOTEBOOK = "04-rounds-together.py"
-ARTISTS = (("Ada", "openmoji"), ("Ben", "fluent_ink"), ("Cleo", "pixel_art"))
+ARTISTS = (("Ada", "openmoji"), ("Ben", "fluent_ink"), ("Cleo", "gameicons"))
 _CELL_LIMIT_S = 600.0
 
 
@@ -109,7 +109,7 @@ class _Kernel:
         self.client = self.manager.client()
         self.client.start_channels()
         await self.client.wait_for_ready(timeout=120)
-        pid = self.manager.provisioner.pid if self.manager.provisioner else "?"
+        pid = getattr(self.manager.provisioner, "pid", "?")
         _say(self.started, self.name, f"kernel {pid} is ready")
 
     async def run(self, source: str, **expressions: str) -> dict[str, str]:
@@ -125,7 +125,9 @@ class _Kernel:
         )
         content = reply["content"]
         if content["status"] != "ok":
-            raise FedArtError(f"{self.name}: a cell failed with {content.get('ename')}: {content.get('evalue')}\n{source}")
+            raise FedArtError(
+                f"{self.name}: a cell failed with {content.get('ename')}: {content.get('evalue')}\n{source}"
+            )
         found = content["user_expressions"].items()
         return {name: ast.literal_eval(value["data"]["text/plain"]) for name, value in found}
 

@@ -26,7 +26,9 @@ small { color: var(--quiet); font-weight: 400 } .scroll { overflow-x: auto }
 
 def write_gallery(path: Path, keepsakes: Sequence[Keepsake]) -> Path:
     """Write the page for several artists' keepsakes to `path`, with the pictures inside; returns the path."""
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in ("artist", "art", "pictures", "bytes sent", *STAGES))
+    head = "".join(
+        f'<th scope="col">{escape(text)}</th>' for text in ("artist", "art", "pictures", "bytes sent", *STAGES)
+    )
     body = "".join(_row(k) for k in keepsakes)
     rooms = "".join(f'<h2>{escape(k.name)}</h2><div class="scroll">{k.to_html()}</div>' for k in keepsakes)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,8 @@ caption or file name left a kernel. Every row below uses the same prompts and th
 <p>Denoising loss on each artist's own held-out pictures; lower is better; the lowest of a row is bold and marked ★.</p>
 <div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
 {rooms}
-<p><small>Written by <code>fedart demo</code> (<code>fedart_nb/demo.py</code>). Sample art: see ATTRIBUTION.md.</small></p>
+<p><small>Written by <code>fedart demo</code> (<code>fedart_nb/demo.py</code>).
+Sample art: see ATTRIBUTION.md.</small></p>
 </body></html>
 """,
         encoding="utf-8",
@@ -53,7 +56,8 @@ caption or file name left a kernel. Every row below uses the same prompts and th
 def _row(keepsake: Keepsake) -> str:
     best = min(keepsake.losses.values(), default=None)
     losses = "".join(
-        f'<td class="n best">★ {keepsake.losses[s]:.4f}</td>' if keepsake.losses[s] == best
+        f'<td class="n best">★ {keepsake.losses[s]:.4f}</td>'
+        if keepsake.losses[s] == best
         else f'<td class="n">{keepsake.losses[s]:.4f}</td>'
         for s in STAGES
         if s in keepsake.losses

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class Host:
         min_artists: int = 2,
         local_steps: int = 20,
         batch: int = 8,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         adapter: AdapterConfig | None = None,
         seed: int = 0,
         join_s: float = 30.0,
@@ -89,7 +90,7 @@ class Host:
         self._shared = first.to_bytes()
         if transport is None:
             if relay is None:
-                raise RoundError("No relay was given. Start one with `fedart relay`, or take the address from the host.")
+                raise RoundError("No relay was given. Start one with `fedart relay`, or ask for its address.")
             self.invite = create_room(relay, self.identity, room=room)
             transport = RelayClient(self.invite, self.identity)
         self.transport = transport
@@ -114,101 +115,122 @@ class Host:
         return self.invite
 
     def rounds(self) -> Iterator[Joined | Waiting | Note | RoundOpened | RoundClosed]:
-        """Run the room's rounds to the end, yielding what happens; at least one event a second, so that it can be stopped."""
-        if self.plan is None or self.transport is None:
-            raise RoundError("There is no room yet. Call open_room(relay) first.")
-        yield Joined(self.plan.room, self.name, len(self.members))
-        while self.plan.number <= self.plan.total:
+        """Run the room's rounds to the end, yielding what happens: at least one event a second, so it can be stopped.
+
+        Called again after it was stopped, or after the kernel was killed, it goes on in the middle of the round.
+        """
+        plan, _ = self._in_room()
+        yield Joined(plan.room, self.name, len(self.members))
+        while plan.number <= plan.total:
             yield from self._round()
-        self._send(Envelope(room=self.plan.room, round=self.plan.total, kind="close", sender=self.identity.id, recipient="all"))
+            plan, _ = self._in_room()
+        self.close()
 
     def close(self) -> None:
         """Tell everybody that the room is closed; finished rounds stay."""
         if self.plan is not None and self.transport is not None:
             number = min(self.plan.number, self.plan.total)
-            self._send(Envelope(room=self.plan.room, round=number, kind="close", sender=self.identity.id, recipient="all"))
+            self._send(
+                Envelope(room=self.plan.room, round=number, kind="close", sender=self.identity.id, recipient="all")
+            )
 
-    def _round(self) -> Iterator[Waiting | Note | RoundOpened | RoundClosed]:
-        assert self.plan is not None and self.transport is not None
+    def _round(self) -> Iterator[Joined | Waiting | Note | RoundOpened | RoundClosed]:
+        plan, transport = self._in_room()
         engine = self.engine = RoundEngine(
-            self.plan, self._shared, host=self.identity.id, members=self.members, clock=time.monotonic
+            plan, self._shared, host=self.identity.id, members=self.members, clock=time.monotonic
         )
-        cursor = self._cursor
-        closed_at = self._result_seq(engine)
+        cursor, closed_at = self._cursor, self._result_seq(plan)
         for answer in engine.open():
             self._send(answer)
-        yield RoundOpened(self.plan.number, self.plan.total, self._names(tuple(self.members)))
+        yield RoundOpened(plan.number, plan.total, self._names(tuple(self.members)))
         while engine.phase is not Phase.DONE or cursor < closed_at:
-            delivered = self.transport.receive(cursor, _POLL_S)
-            for seq, envelope in delivered:
+            for seq, envelope in transport.receive(cursor, _POLL_S):
                 if engine.phase is Phase.DONE and seq > closed_at:
                     break  # what came after the last update belongs to the next round: a late hello, for example
                 cursor = seq
-                if envelope.sender == self.identity.id:
-                    engine.recall(self._fetched(envelope, engine.limit_bytes))
-                    continue
-                known, phase = len(self.members), engine.phase
-                for answer in engine.feed(self._fetched(envelope, engine.limit_bytes)):
-                    if seq < closed_at:
-                        continue  # the round was over before the restart; all that was to be said was said
+                yield from self._hear(engine, envelope, answering=seq > closed_at)
+            if cursor >= closed_at:
+                phase = engine.phase
+                for answer in engine.tick():
                     self._send(answer)
-                    if answer.kind == "refuse":
-                        yield Note(f"Refused a message of {self._name(envelope.sender)}: {answer.body['reason']}", "warning")
-                if len(self.members) > known:
-                    yield Joined(self.plan.room, self._name(envelope.sender), len(self.members))
-                if engine.phase is not phase and engine.phase is Phase.UPDATE:
-                    yield RoundOpened(self.plan.number, self.plan.total, self._names(engine.roster))
-            phase = engine.phase
-            for answer in engine.tick() if cursor >= closed_at else ():
-                self._send(answer)
-            if engine.phase is not phase and engine.phase is Phase.UPDATE:
-                yield RoundOpened(self.plan.number, self.plan.total, self._names(engine.roster))
+                yield from self._started(engine, phase)
             if engine.phase is not Phase.DONE:
                 yield Waiting(self._reason(engine))
-        result = engine.result
-        assert result is not None
-        self._shared = result.shared
-        number, total = self.plan.number, self.plan.total
-        self.plan = RoundPlan(
-            **{
-                **self.plan.to_body(),
-                "number": number + 1,
-                "shared_sha256": hashlib.sha256(self._shared).hexdigest(),
-            }
-        )
-        self._cursor = cursor
+        yield from self._finish(engine, cursor)
+
+    def _hear(
+        self, engine: RoundEngine, envelope: Envelope, *, answering: bool
+    ) -> Iterator[Joined | Note | RoundOpened]:
+        """One message: someone else's for the engine, or one of this host's own from before a restart.
+
+        `answering` is False while reading up a round that was over before the restart: all was said then.
+        """
+        known, phase = len(self.members), engine.phase
+        envelope = self._fetched(envelope, engine.limit_bytes)
+        if envelope.sender == self.identity.id:
+            engine.recall(envelope)
+            yield from self._started(engine, phase)
+            return
+        for answer in engine.feed(envelope):
+            if not answering:
+                continue
+            self._send(answer)
+            if answer.kind == "refuse":
+                yield Note(f"Refused a message of {self._name(envelope.sender)}: {answer.body['reason']}", "warning")
+        if len(self.members) > known:
+            yield Joined(engine.plan.room, self._name(envelope.sender), len(self.members))
+        yield from self._started(engine, phase)
+
+    def _started(self, engine: RoundEngine, before: Phase) -> Iterator[RoundOpened]:
+        if engine.phase is not before and engine.phase is Phase.UPDATE:
+            yield RoundOpened(engine.plan.number, engine.plan.total, self._names(engine.roster))
+
+    def _finish(self, engine: RoundEngine, cursor: int) -> Iterator[Note | RoundClosed]:
+        """Keep the result, then tell of it: whoever saw a round end finds it again after any crash."""
+        result, plan = engine.result, engine.plan
+        if result is None:
+            raise RoundError(f"Round {plan.number} ended without a result. Call rounds() again.")
+        self._shared, self._cursor = result.shared, cursor
+        shared_sha256 = hashlib.sha256(self._shared).hexdigest()
+        self.plan = replace(plan, number=plan.number + 1, shared_sha256=shared_sha256)
         for member in self.members.values():
             member.state = "joined" if member.state != "left" else "left"
         self._save()
         if result.dropped:
-            yield Note(f"Round {number} went on without {', '.join(self._names(result.dropped))}.", "warning")
-        yield RoundClosed(number, total, len(result.contributors), self.shared)
+            yield Note(f"Round {plan.number} went on without {', '.join(self._names(result.dropped))}.", "warning")
+        yield RoundClosed(plan.number, plan.total, len(result.contributors), self.shared)
 
-    def _result_seq(self, engine: RoundEngine) -> int:
+    def _result_seq(self, plan: RoundPlan) -> int:
         """Seq of this round's result, if this host had sent it before it was killed; else 0.
 
         It counts, even if reading the log in order would come to another one: an update that arrived in the moment
         between the decision and the result was not part of it.
         """
-        assert self.transport is not None
+        _, transport = self._in_room()
         cursor = self._cursor
-        while delivered := self.transport.receive(cursor, 0):
-            for cursor, envelope in delivered:  # noqa: B007 - the last one is where the next page starts
-                if envelope.sender == self.identity.id and envelope.kind == "result":
-                    if envelope.body.get("plan_digest") == engine.plan.digest:
-                        return cursor
+        while delivered := transport.receive(cursor, 0):
+            for seq, envelope in delivered:
+                mine = envelope.sender == self.identity.id and envelope.kind == "result"
+                if mine and envelope.body.get("plan_digest") == plan.digest:
+                    return seq
+            cursor = delivered[-1].seq
         return 0
+
+    def _in_room(self) -> tuple[RoundPlan, Transport]:
+        if self.plan is None or self.transport is None:
+            raise RoundError("There is no room yet. Call open_room(relay) first.")
+        return self.plan, self.transport
 
     def _fetched(self, envelope: Envelope, limit_bytes: int) -> Envelope:
         """Attachments only where the engine wants them and within its limit; too large ones it refuses unseen."""
-        assert self.transport is not None
+        _, transport = self._in_room()
         if envelope.kind not in ("update", "result") or envelope.attachments_bytes > limit_bytes:
             return envelope
-        return self.transport.fetch(envelope, limit_bytes)
+        return transport.fetch(envelope, limit_bytes)
 
     def _send(self, envelope: Envelope) -> None:
-        assert self.transport is not None
-        self.transport.send(envelope, self.identity)
+        _, transport = self._in_room()
+        transport.send(envelope, self.identity)
 
     def _name(self, artist: str) -> str:
         member = self.members.get(artist)
@@ -228,11 +250,11 @@ class Host:
 
     def _save(self) -> None:
         """One atomic file holds the room, so a killed host never finds half of a round."""
-        assert self.plan is not None
-        name = f"shared-{self.plan.number:04d}.safetensors"
+        plan, _ = self._in_room()
+        name = f"shared-{plan.number:04d}.safetensors"
         write_private(self.folder / name, self._shared)
         state = {
-            "plan": self.plan.to_body(),
+            "plan": plan.to_body(),
             "shared": name,
             "cursor": self._cursor,
             "invite": str(self.invite) if self.invite else None,
@@ -253,4 +275,3 @@ class Host:
         self.members = {i: Member(i, name, mark, heard_at=time.monotonic()) for i, name, mark in state["members"]}
         self.invite = Invite.parse(state["invite"])
         self.transport = RelayClient(self.invite, self.identity)
-

@@ -72,7 +72,8 @@ class Keepsake:
         for stage, pictures in self.pictures.items():
             loss = f"<br><small>held-out loss {self.losses[stage]:.4f}</small>" if stage in self.losses else ""
             cells = "".join(
-                f'<td><img src="{_data_url(p)}" width="128" height="128" alt="{escape(f"{prompt}, {stage}, {self.name}")}"></td>'
+                f'<td><img src="{_data_url(p)}" width="128" height="128" '
+                f'alt="{escape(f"{prompt}, {stage}, {self.name}")}"></td>'
                 for p, prompt in zip(pictures, self.prompts, strict=True)
             )
             rows.append(f'<tr><th scope="row">{escape(stage)}{loss}</th>{cells}</tr>')

@@ -236,13 +236,14 @@ class Session:
             unfinished = side.needs_answer() or side.task is not None  # this generator was stopped in the middle before
             delivered = transport.receive(self._cursor, 0 if unfinished else _POLL_S)
             if not delivered and not unfinished:
-                yield Waiting("Waiting for the host to open a round." if side.plan is None else "Waiting for the others.")
+                waits_for = "the host to open a round" if side.plan is None else "the others"
+                yield Waiting(f"Waiting for {waits_for}.")
                 continue
-            for seq, envelope in delivered:
-                refused = len(side.refusals)
+            for seq, message in delivered:
+                refused, envelope = len(side.refusals), message
                 try:
-                    if envelope.sender == side.host and envelope.attachment_refs:
-                        envelope = transport.fetch(envelope, _LIMIT_BYTES)
+                    if message.sender == side.host and message.attachment_refs:
+                        envelope = transport.fetch(message, _LIMIT_BYTES)
                     side.feed(envelope)
                 except FedArtError as error:
                     yield Note(str(error), "error")
@@ -299,7 +300,8 @@ class Session:
         self.shared = self._shared_of(side.shared)
         self.shared.save(self.folder / "shared")
         total = envelope.body.get("total")
-        yield RoundClosed(envelope.round, total if isinstance(total, int) else envelope.round, side.contributors, self.shared)
+        total = total if isinstance(total, int) else envelope.round
+        yield RoundClosed(envelope.round, total, side.contributors, self.shared)
 
     def _shared_of(self, data: bytes | None) -> Adapter:
         if data is None:
@@ -334,8 +336,12 @@ class Session:
 
     def _write_room(self) -> None:
         side, transport = self._in_room()
-        data = {"room": transport.room, "host": transport.host_id, "side": side.snapshot(), "bytes_sent": self.bytes_sent}
+        data = {
+            "room": transport.room,
+            "host": transport.host_id,
+            "side": side.snapshot(),
+            "bytes_sent": self.bytes_sent,
+        }
         if self.invite is not None:
             data["invite"] = str(self.invite)
         write_private(self.folder / "room.json", json.dumps(data).encode())
-

@@ -1,4 +1,4 @@
-"""Facts about this machine: device, threads, cache folder, fast mode. No torch is imported until a device is asked for."""
+"""Facts about this machine: device, threads, cache folder, fast mode; torch is imported only to find a device."""
 
 from __future__ import annotations
 

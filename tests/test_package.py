@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import subprocess
@@ -13,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import fedart_nb
-from fedart_nb.relay.process import relay_process
 from fedart_nb import cli
 from fedart_nb.errors import FedArtError, RelayUnreachable
+from fedart_nb.relay.process import relay_process
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -30,8 +31,13 @@ def test_the_changelog_knows_this_version() -> None:
     assert fedart_nb.__version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_the_licence_is_an_expression_and_its_files_exist() -> None:
-    assert PROJECT["project"]["license"] == "MIT"
+def test_the_licence_names_the_code_s_and_every_sample_picture_s() -> None:
+    named = set(PROJECT["project"]["license"].split(" AND "))
+    shown = set()
+    for path in (ROOT / "fedart_nb/art/samples").glob("*/metadata.csv"):
+        with path.open(newline="", encoding="utf-8") as handle:
+            shown |= {row["license"] for row in csv.DictReader(handle)}
+    assert named == {"MIT"} | shown
     for pattern in PROJECT["project"]["license-files"]:
         assert list(ROOT.glob(pattern)), pattern
 

@@ -14,7 +14,7 @@ from diffusers import (
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-WORDS = "<pad> <start> <end> <unk> cat dog red blue".split()
+WORDS = ["<pad>", "<start>", "<end>", "<unk>", "cat", "dog", "red", "blue"]
 
 
 def build(kind: str = "flow") -> StableDiffusionPipeline:

@@ -80,7 +80,7 @@ class Adapter:
         digest = hashlib.sha256()
         for name in sorted(self.tensors):
             digest.update(f"{name}{self.tensors[name].shape}".encode())
-            digest.update(np.ascontiguousarray(self.tensors[name], "<f4"))
+            digest.update(np.ascontiguousarray(self.tensors[name], "<f4").data)
         return digest.hexdigest()
 
     def minus(self, other: Adapter) -> dict[str, NDArray[np.float32]]:

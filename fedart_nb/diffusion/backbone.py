@@ -1,4 +1,4 @@
-"""The frozen diffusion pipeline that every adapter rests on: the embedded one, a local folder or a hub id, one code path."""
+"""The frozen diffusion pipeline that every adapter rests on: embedded, a local folder or a hub id, one code path."""
 
 from __future__ import annotations
 
@@ -129,10 +129,12 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
+        """Where it computes."""
         return torch.device(self.pipeline.device)
 
     @property
     def dtype(self) -> torch.dtype:
+        """Number type of its weights."""
         dtype: torch.dtype = self.unet.dtype
         return dtype
 
@@ -158,7 +160,7 @@ class Backbone:
             state = {k.replace(".base_layer", ""): w for k, w in part.state_dict().items() if "lora_" not in k}
             for key, tensor in sorted(state.items()):
                 digest.update(f"{part_name}.{key}{tuple(tensor.shape)}".encode())
-                digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()))
+                digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
         scheduler = {k: v for k, v in dict(self.pipeline.scheduler.config).items() if not k.startswith("_")}
         digest.update(json.dumps(scheduler, sort_keys=True, default=str).encode())
         digest.update(json.dumps(self.pipeline.tokenizer.get_vocab(), sort_keys=True).encode())

@@ -35,15 +35,19 @@ class RectifiedFlow:
     scale: int = 1000
 
     def sample_t(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw timesteps, as in training."""
         return torch.sigmoid(torch.randn(n, generator=generator)) * self.scale
 
     def stratified_t(self, n: int, offset: float) -> torch.Tensor:
+        """Spread timesteps evenly."""
         return (torch.arange(n) + offset) / n * self.scale
 
     def add_noise(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """x_t."""
         return torch.lerp(x0, eps, (t / self.scale)[:, None, None, None].to(x0))
 
-    def target(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def target(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """What is to be predicted: the same at every t."""
         return eps - x0
 
 
@@ -55,9 +59,11 @@ class Diffusion:
     predicts: str
 
     def sample_t(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw timesteps, as in training."""
         return torch.randint(len(self.alphas_cumprod), (n,), generator=generator)
 
     def stratified_t(self, n: int, offset: float) -> torch.Tensor:
+        """Spread timesteps evenly."""
         return ((torch.arange(n) + offset) / n * len(self.alphas_cumprod)).long()
 
     def _roots(self, like: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,10 +71,12 @@ class Diffusion:
         return a.sqrt(), (1 - a).sqrt()
 
     def add_noise(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """x_t."""
         alpha, sigma = self._roots(x0, t)
         return alpha * x0 + sigma * eps
 
     def target(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """What is to be predicted."""
         if self.predicts == "epsilon":
             return eps
         alpha, sigma = self._roots(x0, t)

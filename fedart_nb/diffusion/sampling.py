@@ -1,4 +1,4 @@
-"""Draw pictures from prompts with any composition of adapters: fixed seeds, previews from latents, cancel at any step."""
+"""Draw pictures from prompts with any composition of adapters: fixed seeds, latent previews, cancel at any step."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def sample(
 ) -> Iterator[SampleStep | Sampled]:
     """Yield a `SampleStep` after every step and one `Sampled` at the end; one picture per (prompt, seed) pair.
 
-    The same call in a plain diffusers pipeline (same prompts, one generator per seed, same steps and guidance) gives the
-    same pixels. Classifier-free guidance: Ho & Salimans 2207.12598.
+    The same call in a plain diffusers pipeline (same prompts, one generator per seed, same steps and guidance) gives
+    the same pixels. Classifier-free guidance: Ho & Salimans 2207.12598.
 
     Args:
         prompts: n prompts; a single prompt is repeated for every seed.
@@ -92,9 +92,7 @@ def draw(
 ) -> NDArray[np.uint8]:
     """`sample` without the steps in between: uint8 (n, height, width, 3)."""
     *_, last = sample(backbone, prompts, seeds=seeds, adapters=adapters, steps=steps, guidance=guidance)
-    assert isinstance(last, Sampled)
-    pictures: NDArray[np.uint8] = last.pictures
-    return pictures
+    return np.asarray(last.pictures, np.uint8) if isinstance(last, Sampled) else np.empty((0, 0, 0, 3), np.uint8)
 
 
 def latent_colours(latents: torch.Tensor) -> NDArray[np.uint8]:

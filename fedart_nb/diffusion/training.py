@@ -40,7 +40,7 @@ class TrainConfig:
 
     steps: int = 100
     batch: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     warmup: int = 5
     caption_dropout: float = 0.1
     max_grad_norm: float = 1.0
@@ -195,7 +195,11 @@ def train(
 
 
 def denoising_loss(
-    backbone: Backbone, data: LatentSet, adapters: Sequence[tuple[Adapter, float]] = (), *, draws: int = _VALIDATION_DRAWS
+    backbone: Backbone,
+    data: LatentSet,
+    adapters: Sequence[tuple[Adapter, float]] = (),
+    *,
+    draws: int = _VALIDATION_DRAWS,
 ) -> float:
     """Mean squared denoising error per latent value, on fixed noise and evenly spread timesteps. Lower is better.
 
@@ -221,9 +225,7 @@ def _loss_now(backbone: Backbone, data: LatentSet, draws: int = _VALIDATION_DRAW
     return total / (draws * len(x))
 
 
-def _batch_loss(
-    backbone: Backbone, data: LatentSet, config: TrainConfig, generator: torch.Generator
-) -> torch.Tensor:
+def _batch_loss(backbone: Backbone, data: LatentSet, config: TrainConfig, generator: torch.Generator) -> torch.Tensor:
     n = min(config.batch, len(data))
     index = torch.randperm(len(data), generator=generator)[:n].to(data.latents.device)
     x0, embeddings = data.latents[index], data.embeddings[index]

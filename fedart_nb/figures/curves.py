@@ -28,7 +28,7 @@ _CURVES = (OKABE_ITO["blue"], OKABE_ITO["vermillion"])  # a dark page may set --
 _TABLE_ROWS = 12
 
 
-class HasLoss(Protocol):
+class _HasLoss(Protocol):
     """What a curve reads of a step; `fedart_nb.events.Step` has it."""
 
     @property
@@ -52,7 +52,7 @@ def smoothed(values: Sequence[float], *, memory: float = 0.9) -> list[float]:
     return out
 
 
-def loss_curve(steps: Iterable[HasLoss], *, total: int | None = None, width_in: float = 6.4) -> Drawn:
+def loss_curve(steps: Iterable[_HasLoss], *, total: int | None = None, width_in: float = 6.4) -> Drawn:
     """Draw training loss (each step faint, smoothed line solid) and held-out loss (dashed, with markers).
 
     `total` fixes the right end of the axis while training goes on. The axes are linear and begin where the losses do,

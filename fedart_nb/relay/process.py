@@ -29,9 +29,7 @@ def relay_process(folder: Path, *, log: Path | None = None) -> Iterator[str]:
     command = [sys.executable, "-m", "fedart_nb.relay", "--host", "127.0.0.1", "--port", "0", "--data", str(folder)]
     stderr = log.open("wb") if log is not None else None
     # A session of its own: Ctrl-C in the terminal asks JupyterLab first, and must not take the relay away meanwhile.
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line:

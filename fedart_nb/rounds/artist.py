@@ -72,8 +72,8 @@ class ArtistSide:
             self._take_plan(envelope)
         elif envelope.kind == "roster" and self.plan and envelope.body.get("plan_digest") == self.plan.digest:
             artists = envelope.body.get("artists")
-            if isinstance(artists, list) and self.me in artists and self.plan.digest not in self._sent:
-                assert self.shared is not None
+            mine = isinstance(artists, list) and self.me in artists and self.plan.digest not in self._sent
+            if mine and self.shared is not None:
                 self.task = Task(self.plan, unpack(self.shared))
         elif envelope.kind == "result":
             self._take_result(envelope)
@@ -120,7 +120,7 @@ class ArtistSide:
         return {"sent": sorted(self._sent), "answered": sorted(self._answered)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a `snapshot`: which plans were answered and served. The room's messages arrive again by themselves."""
+        """Take over a `snapshot`: which plans were answered and served. The room's messages arrive again anyway."""
         self._sent = set(state.get("sent", ()))
         self._answered = set(state.get("answered", ()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -154,7 +154,9 @@ class RoundEngine:
             self._answers[sender] = False
             return []
         if kind in ("advertise", "update") and envelope.body.get("plan_digest") != self.plan.digest:
-            raise RoundError("This message was made for another plan (plan_digest differs). Read the newest plan again.")
+            raise RoundError(
+                "This message was made for another plan (plan_digest differs). Read the newest plan again."
+            )
         if kind == "advertise":
             return self._advertise(member, envelope)
         if kind == "update":
@@ -208,8 +210,8 @@ class RoundEngine:
                 body = {"plan_digest": self.plan.digest, "artists": list(self.roster)}
                 return [self._envelope("roster", "all", body)]
         elif self.phase is Phase.UPDATE and not self.waiting_for():
-            if len(self._sum) >= min(self.plan.min_artists, len(self.roster)):
-                return [self._close()]
+            enough = len(self._sum) >= min(self.plan.min_artists, len(self.roster))
+            return [self._close()] if enough else []
         return []
 
     def _start(self, roster: tuple[str, ...]) -> None:
@@ -241,7 +243,7 @@ class RoundEngine:
         return self._envelope("refuse", envelope.sender, body)
 
     def _envelope(
-        self, kind: str, recipient: str, body: dict[str, object], attachments: dict[str, bytes] | None = None
+        self, kind: str, recipient: str, body: Mapping[str, object], attachments: dict[str, bytes] | None = None
     ) -> Envelope:
         return Envelope(
             room=self.plan.room,
@@ -249,7 +251,7 @@ class RoundEngine:
             kind=kind,
             sender=self._host,
             recipient=recipient,
-            body=body,
+            body=dict(body),
             attachments=attachments or {},
         )
 

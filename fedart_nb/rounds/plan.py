@@ -56,7 +56,7 @@ class RoundPlan:
     targets: str = ""
     local_steps: int = 20
     batch: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     rule: str = "fedavg"
     protocol: str = "clear"
     min_artists: int = 2
@@ -83,7 +83,7 @@ class RoundPlan:
         """Read a plan from a message; raises RoundError naming what is missing, unknown or of the wrong kind."""
         known = {f.name: f for f in fields(cls)}
         if strange := sorted(body.keys() - known.keys()):
-            raise RoundError(f"The plan has the unknown entry {strange[0]!r}; update this kernel to the host's version.")
+            raise RoundError(f"The plan has the unknown entry {strange[0]!r}; update to the host's version.")
         for name, item in known.items():
             if name not in body:
                 raise RoundError(f"The plan lacks {name!r}; the host's version is too old for this kernel.")

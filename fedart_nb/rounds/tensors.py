@@ -56,7 +56,7 @@ def unpack_like(data: bytes, expected: Tensors) -> dict[str, NDArray[np.float32]
     """
     tensors = unpack(data)
     if tensors.keys() != expected.keys():
-        strange = sorted(tensors.keys() ^ expected.keys())[0]
+        strange = min(tensors.keys() ^ expected.keys())
         raise RoundError(
             f"The update has {len(tensors)} tensors, this round's adapter {len(expected)} (first difference: "
             f"{strange!r}). Train the shared adapter that this round's plan came with."

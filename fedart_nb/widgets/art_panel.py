@@ -66,7 +66,7 @@ class ArtPanel(Panel):
         self._start_files(list(files)).wait()
         return self
 
-    def include(self, picture: str, included: bool = True) -> ArtPanel:  # noqa: FBT001, FBT002 - reads as a claim
+    def include(self, picture: str, included: bool = True) -> ArtPanel:
         """Let the picture with this id take part, or leave it out from now on."""
         with self._reporting():
             self._art().include(picture, included)
@@ -74,7 +74,7 @@ class ArtPanel(Panel):
             self._count()
         return self
 
-    def include_all(self, included: bool = True) -> ArtPanel:  # noqa: FBT001, FBT002 - reads as a claim
+    def include_all(self, included: bool = True) -> ArtPanel:
         """Let every picture take part, or none."""
         with self._reporting():
             art = self._art()
@@ -99,7 +99,9 @@ class ArtPanel(Panel):
         self._sample = parts.field(
             ipywidgets.Dropdown(
                 description="Sample art",
-                options=[(f"{info.title}, by {info.artist} ({info.count} pictures)", name) for name, info in samples.items()],
+                options=[
+                    (f"{info.title}, by {info.artist} ({info.count} pictures)", name) for name, info in samples.items()
+                ],
             ),
             grow=True,
         )
@@ -108,11 +110,11 @@ class ArtPanel(Panel):
         )
         self._folder.continuous_update = False
         self._upload = Upload(
-            on_files=lambda files: self._start_files(files),
+            on_files=self._start_files,
             on_problem=self._show_error,
             max_px=4 * self._size_px,
             help=(
-                f"Choose files or drop them here. Each is shrunk to {4 * self._size_px} pixels and its metadata removed "
+                f"Choose files or drop them here. Each is shrunk to {4 * self._size_px} pixels and loses its metadata "
                 "before it leaves the browser. For more than a few hundred, a folder path is quicker."
             ),
         )
@@ -213,7 +215,9 @@ class ArtPanel(Panel):
         self._sync()
 
     def _tile(self, art: Any, picture: Any) -> tuple[Any, Any]:
-        tick = ipywidgets.Checkbox(value=picture.included, description=picture.caption[:80] or "no caption", indent=False)
+        tick = ipywidgets.Checkbox(
+            value=picture.included, description=picture.caption[:80] or "no caption", indent=False
+        )
         alt = picture.caption[:200] or f"picture {picture.name}"
         tile = ipywidgets.VBox([ipywidgets.HTML(parts.picture(art.thumbnail_png(picture.id, 96), alt)), tick])
         tile.add_class("fedart-tile")
@@ -222,13 +226,13 @@ class ArtPanel(Panel):
         tick.observe(lambda change, chosen=picture.id: self._ticked(chosen, change["new"]), "value")
         return tile, tick
 
-    def _ticked(self, picture: str, included: bool) -> None:  # noqa: FBT001
+    def _ticked(self, picture: str, included: bool) -> None:
         if not self._ignore_ticks:
             self._art().include(picture, included)
             self._mark(picture, included)
             self._count()
 
-    def _mark(self, picture: str, included: bool) -> None:  # noqa: FBT001
+    def _mark(self, picture: str, included: bool) -> None:
         if picture not in self._tiles:
             return
         tile, tick = self._tiles[picture]
@@ -291,7 +295,7 @@ class ArtPanel(Panel):
         return f'<div style="display:flex;flex-wrap:wrap;gap:6px">{"".join(images)}</div>'
 
 
-def _where(place: str, shared: bool) -> str:  # noqa: FBT001
+def _where(place: str, shared: bool) -> str:
     if shared:
         return parts.notice(
             f"This notebook's kernel runs on {place}. Other people operate that machine.",
@@ -299,8 +303,8 @@ def _where(place: str, shared: bool) -> str:  # noqa: FBT001
             title="Where your pictures would go",
         )
     return parts.notice(
-        f"This notebook's kernel runs on {place}. Pictures that you load here stay here: no picture is ever sent to the "
-        "relay, the host or another artist.",
+        f"This notebook's kernel runs on {place}. Pictures that you load here stay here: no picture is ever sent to "
+        "the relay, the host or another artist.",
         title="Where your pictures stay",
     )
 

@@ -60,13 +60,21 @@ class HostPanel(Panel):
     lead = "Open a room, hand out the invite, and add up what the artists learn."
 
     def __init__(
-        self, host: Host, *, relay: str | None = None, rounds: int = 2, min_artists: int = 2, steps: int = 20, rank: int = 4
+        self,
+        host: Host,
+        *,
+        relay: str | None = None,
+        rounds: int = 2,
+        min_artists: int = 2,
+        steps: int = 20,
+        rank: int = 4,
     ) -> None:
         super().__init__(host)
         self.host = host
         self._lines: list[str] = []
         self._now = "The room is open. Hand out the invite, then start the rounds."
         self._round = (0, rounds)
+        self._round_open = 0
         self._closing = False
         self._latest: RoundClosed | None = None
         self._build(relay or os.environ.get("FEDART_RELAY", ""), rounds, min_artists, steps, rank)
@@ -90,7 +98,7 @@ class HostPanel(Panel):
         with self._reporting():
             if self.host.plan is None:
                 raise RoundError("There is no room yet. Open one first.")
-            self._closing = False
+            self._closing, self._round_open = False, 0
             return self._begin("the rounds", self._events(), on_event=self._show, on_end=self._finish)
 
     def close_room(self) -> HostPanel:
@@ -113,7 +121,8 @@ class HostPanel(Panel):
             )
         )
         self._address = parts.field(
-            ipywidgets.Text(description="Address of the relay", value=relay, placeholder="http://127.0.0.1:8765"), grow=True
+            ipywidgets.Text(description="Address of the relay", value=relay, placeholder="http://127.0.0.1:8765"),
+            grow=True,
         )
         number = ipywidgets.BoundedIntText
         self._rounds = parts.field(number(description="Rounds", value=rounds, min=1, max=10_000))
@@ -160,7 +169,7 @@ class HostPanel(Panel):
             events = self._opening_events(address, chosen, int(self._rank.value), here=here)
             return self._begin("opening the room", events, on_event=self._show_opening, on_end=self._opened)
 
-    def _opening_events(self, address: str, chosen: dict[str, int], rank: int, *, here: bool) -> Iterator[Note]:
+    def _opening_events(self, address: str, chosen: dict[str, Any], rank: int, *, here: bool) -> Iterator[Note]:
         from fedart_nb.diffusion import AdapterConfig
 
         if here:
@@ -197,10 +206,10 @@ class HostPanel(Panel):
             elif isinstance(event, Note):
                 self._lines.append(("⚠ " if event.level != "info" else "") + event.text)
             elif isinstance(event, RoundOpened):
-                self._round = (event.number, event.total)
-                who = ", ".join(event.artists) or "nobody yet"
-                self._now = f"Round {event.number} of {event.total}"
-                self._lines.append(f"Round {event.number} of {event.total}: {who}.")
+                is_new = self._round_open != event.number  # told when the plan goes out, and again with the roster
+                self._round, self._round_open = (event.number, event.total), event.number
+                self._now = "Asking the artists" if is_new else f"{', '.join(event.artists)} take part"
+                self._lines.append(f"Round {event.number} of {event.total}: {self._now}.")
             elif isinstance(event, RoundClosed):
                 self._latest = event
                 self._now = f"Round {event.number} of {event.total} is over"
@@ -259,10 +268,14 @@ class HostPanel(Panel):
     def _draw_tables(self) -> None:
         rows = [self._row(member) for member in self._members()]
         caption = f"{len(rows)} artist{'s' if len(rows) != 1 else ''} in the room"
-        table = parts.table(("artist", "state", "progress", "last seen"), rows, caption=caption, safe=True) if rows else ""
-        self._roster.value = f'<div class="fedart-scroll">{table}</div>' if table else ""
+        table = (
+            parts.table(("artist", "state", "progress", "last seen"), rows, caption=caption, safe=True) if rows else ""
+        )
+        self._roster.value = parts.scrolling(table, "Artists in the room") if table else ""
         lines = "".join(f"<li>{escape(line)}</li>" for line in self._lines[-_LOG_LINES:])
-        log = f'<details><summary>What happened</summary><ul class="fedart-list">{lines}</ul></details>' if lines else ""
+        log = (
+            f'<details><summary>What happened</summary><ul class="fedart-list">{lines}</ul></details>' if lines else ""
+        )
         if self._log.value != log:
             self._log.value = log
 
@@ -270,6 +283,7 @@ class HostPanel(Panel):
         sign, word, level = _STATES.get(member.state, ("·", member.state, "info"))
         name = escape(member.name)
         bar = f'<progress aria-label="progress of {name}" max="1" value="{member.progress:.3f}"></progress>'
+        bar = bar if member.state in ("training", "sent", "dropped") else "–"
         ago = parts.duration(time.monotonic() - member.heard_at) + " ago" if member.heard_at else "–"
         return name, parts.badge(word, level=level, sign=sign), bar, escape(ago)
 

@@ -17,7 +17,7 @@ from fedart_nb.errors import FedArtError
 from fedart_nb.jobs import Job
 from fedart_nb.widgets import parts
 
-__all__ = ["Panel"]
+__all__ = ["Panel", "close_tree"]
 
 _ANNOUNCE_S = 5.0  # a screen reader is told of progress no more often than this
 

@@ -27,6 +27,7 @@ __all__ = [
     "picture",
     "progress",
     "row",
+    "scrolling",
     "style_sheet",
     "table",
 ]
@@ -89,7 +90,8 @@ def picture(png: bytes, alt: str, *, caption: str | None = None, size_px: int | 
     under = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     width = f' width="{size_px}" height="{size_px}"' if size_px else ""
     data = base64.b64encode(png).decode()
-    return f'<figure class="fedart-picture"><img alt="{escape(alt)}"{width} src="data:image/png;base64,{data}">{under}</figure>'
+    image = f'<img alt="{escape(alt)}"{width} src="data:image/png;base64,{data}">'
+    return f'<figure class="fedart-picture">{image}{under}</figure>'
 
 
 def before_and_after(
@@ -108,9 +110,15 @@ def before_and_after(
                 cells.append(f"<td>{picture(png_bytes(pictures[i]), alt, size_px=size_px)}</td>")
         lines.append(f'<tr><th scope="row">{escape(title)}</th>{"".join(cells)}</tr>')
     return (
-        '<table class="fedart-compare"><caption>The same prompts and the same noise, drawn by each</caption>'
-        f'<thead><tr><td></td>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+        f'<table class="fedart-compare" style="min-width:{110 + 84 * len(prompts)}px;'
+        f'max-width:{110 + (size_px + 14) * len(prompts)}px"><caption>The same prompts and the same noise, drawn by each</caption>'
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     )
+
+
+def scrolling(html: str, label: str) -> str:
+    """HTML that may be wider than the page: it scrolls by itself, by keyboard too, which is why it has a label."""
+    return f'<div class="fedart-scroll" role="region" aria-label="{escape(label)}" tabindex="0">{html}</div>'
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
@@ -138,11 +146,8 @@ def amount(size_bytes: float) -> str:
     """
     if size_bytes < 1024:
         return f"{size_bytes:.0f} bytes"
-    for unit in ("KiB", "MiB", "GiB"):
-        size_bytes /= 1024
-        if size_bytes < 1024:
-            break
-    return f"{size_bytes:.1f} {unit}"
+    unit = next((power for power in (1, 2) if size_bytes < 1024 ** (power + 1)), 3)
+    return f"{size_bytes / 1024**unit:.1f} {('KiB', 'MiB', 'GiB')[unit - 1]}"
 
 
 def duration(seconds: float) -> str:

@@ -28,7 +28,9 @@ _LOG_LINES = 60
 
 def visible_updates(*, why: bool = True) -> str:
     """The red sentence that stands wherever an update may leave, as long as the sum phase is not masked."""
-    text = "Whoever runs the relay, or hosts the room, can read the update of each artist by itself. Masking comes later."
+    text = (
+        "Whoever runs the relay, or hosts the room, can read the update of each artist by itself. Masking comes later."
+    )
     box = parts.notice(text if why else "", level="danger", title=VISIBLE_UPDATES)
     return box.replace('class="fedart-notice', 'class="fedart-visible-updates fedart-notice', 1)
 
@@ -115,9 +117,10 @@ class RoomPanel(Panel):
 
     # construction
 
-    def _build(self, invite: str, ask: bool) -> None:  # noqa: FBT001
+    def _build(self, invite: str, ask: bool) -> None:
         self._link = parts.field(
-            ipywidgets.Text(description="Invite link from the host", value=invite, placeholder="fedart+http://…"), grow=True
+            ipywidgets.Text(description="Invite link from the host", value=invite, placeholder="fedart+http://…"),
+            grow=True,
         )
         self._join = self._button("Join", self.join, icon="sign-in", style="primary")
         self._leave = self._button("Leave", self.leave, icon="sign-out")
@@ -210,14 +213,16 @@ class RoomPanel(Panel):
                 round_.part, round_.sent_bytes = "sent", event.size_bytes
                 self._now = "Your update is sent. Waiting for the others."
                 self._lines.append(
-                    f"Round {event.number}: sent {parts.amount(event.size_bytes)}; length of the update {event.norm:.3g}."
+                    f"Round {event.number}: sent {parts.amount(event.size_bytes)}, of length {event.norm:.3g}."
                 )
             elif isinstance(event, RoundClosed):
                 self._close_round(event)
 
     def _close_round(self, event: RoundClosed) -> None:
         round_ = self._rounds.setdefault(event.number, _Round(event.number, part="not in it"))
-        round_.part = {"waiting for your answer": "skipped", "contributing": "not counted"}.get(round_.part, round_.part)
+        round_.part = {"waiting for your answer": "skipped", "contributing": "not counted"}.get(
+            round_.part, round_.part
+        )
         round_.contributors = event.contributors
         round_.loss = self.session.held_out_loss(shared=1.0, personal=0.0)
         self._closed_round = event
@@ -250,7 +255,9 @@ class RoomPanel(Panel):
         if job.state == "done":
             over, level = "The host has closed the room. The shared adapter stays with you.", "success"
         elif job.state == "cancelled":
-            over = "You have left the room." if self._leaving else "You stopped taking part. Join goes back to the room."
+            over = (
+                "You have left the room." if self._leaving else "You stopped taking part. Join goes back to the room."
+            )
             level = "info"
         else:
             over, level = "Stopped by an error; the message is above. Join goes back to the room.", "warning"
@@ -267,7 +274,9 @@ class RoomPanel(Panel):
         if self._table.value != table:
             self._table.value = table
         lines = "".join(f"<li>{escape(line)}</li>" for line in self._lines[-_LOG_LINES:])
-        log = f'<details><summary>What happened</summary><ul class="fedart-list">{lines}</ul></details>' if lines else ""
+        log = (
+            f'<details><summary>What happened</summary><ul class="fedart-list">{lines}</ul></details>' if lines else ""
+        )
         if self._log.value != log:
             self._log.value = log
 

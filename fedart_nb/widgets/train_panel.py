@@ -1,9 +1,9 @@
-"""The panel that trains the personal adapter: settings, start, cancel, resume, the loss curve, and pictures before and after."""
+"""The panel that trains the personal adapter: settings, progress, the loss curve, pictures before and after."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class TrainPanel(Panel):
         *,
         steps: int | None = None,
         rank: int = 4,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         seed: int = 1,
         pictures: int = 3,
     ) -> None:
@@ -196,7 +196,7 @@ class TrainPanel(Panel):
             self._phase = f"Drawing: {_YOURS}"
             self.after = yield from self._draw(shared=1.0, personal=1.0)
 
-    def _draw(self, *, shared: float, personal: float) -> Iterator[Any]:
+    def _draw(self, *, shared: float, personal: float) -> Generator[Any, None, Any]:
         seeds = [self._seed + i for i in range(len(self.prompts))]
         few = {"steps": 4} if settings.fast_mode() else {}
         drawn = None
@@ -273,7 +273,7 @@ class TrainPanel(Panel):
             return
         models = [(_BACKBONE, self.before), (_YOURS, self.after)]
         self._picture_card.layout.display = ""
-        self._pictures.value = f'<div class="fedart-scroll">{parts.before_and_after(self.prompts, models)}</div>'
+        self._pictures.value = parts.scrolling(parts.before_and_after(self.prompts, models), "Before and after")
 
     def _sync(self) -> None:
         busy = self.is_busy
@@ -310,12 +310,18 @@ def _unknown_words(session: Session, prompts: Sequence[str]) -> list[str]:
     counts: dict[str, int] = {}
     captions = [picture.caption for picture in session.art.included()] if session.art is not None else []
     for caption in (*prompts, *captions):
-        for word in session.backbone.unknown_words(caption):
+        for word in filter(_has_letters, session.backbone.unknown_words(caption)):
             counts[word] = counts.get(word, 0) + 1
     return sorted(counts, key=lambda word: (-counts[word], word))
+
+
+def _has_letters(word: str) -> bool:
+    return any(character.isalpha() for character in word)
 
 
 def _unknown_note(words: list[str]) -> str:
     shown = ", ".join(f"“{word[:40]}”" for word in words[:8])
     more = f" and {len(words) - 8} more" if len(words) > 8 else ""
-    return f"The backbone has never read these words: {shown}{more}. They count as “unknown”; other words may work better."
+    return (
+        f"The backbone has never read these words: {shown}{more}. They count as “unknown”; other words may work better."
+    )

@@ -17,11 +17,11 @@ __all__ = ["LIMIT_BYTES", "Upload"]
 #: A notebook server drops any message above 10 MiB without a word; a file stays well below.
 LIMIT_BYTES = 8 * 2**20
 #: A handful of gigabytes would fill a small kernel's memory before anybody looked at a picture.
-TOTAL_LIMIT_BYTES = 1024 * 2**20
+_TOTAL_LIMIT_BYTES = 1024 * 2**20
 
 
 class Upload(anywidget.AnyWidget):
-    """A labelled file chooser that also takes dropped files; calls `on_files` with (name, bytes) pairs when all are there.
+    """A labelled file chooser that also takes dropped files; calls `on_files` with (name, bytes) pairs at the end.
 
     `on_problem` gets an error for files that were too large to hand over. Both run in the callback that received the
     last message.
@@ -56,12 +56,12 @@ class Upload(anywidget.AnyWidget):
         elif kind == "file" and buffers:
             size = memoryview(buffers[0]).nbytes
             self._total += size
-            if size <= LIMIT_BYTES and self._total <= TOTAL_LIMIT_BYTES:
+            if size <= LIMIT_BYTES and self._total <= _TOTAL_LIMIT_BYTES:
                 name = str(content.get("name", "picture"))[:255]
                 self._files.append((name, bytes(buffers[0])))
         elif kind == "end":
             files, self._files = self._files, []
-            if self._total > TOTAL_LIMIT_BYTES:
+            if self._total > _TOTAL_LIMIT_BYTES:
                 self._on_problem(ArtError(f"{amount(self._total)} were chosen; give a folder path for so many files."))
                 return
             if files:
@@ -74,6 +74,6 @@ def _too_large(problems: list[dict[str, Any]]) -> ArtError:
     first = problems[0]
     more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
     return ArtError(
-        f"{str(first.get('name'))!r} ({amount(int(first.get('size_bytes', 0)))}){more} cannot be sent through a notebook "
+        f"{str(first.get('name'))!r} ({amount(int(first.get('size_bytes', 0)))}){more} cannot pass a notebook "
         f"server (limit {amount(LIMIT_BYTES)} a file). Give the path of its folder instead."
     )

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import autoencoder
-import numpy as np
 import pool
 import torch
 import torch.nn.functional as F
@@ -200,7 +199,9 @@ def train(
         x0 = torch.where(mirrored[:, None, None, None], latents["train/flipped"][index], latents["train"][index])
         drop = torch.rand(batch, generator=rng)[:, None]
         ids = torch.where(drop < 1 - STYLE_DROP, styled[index], plain[index])
-        ids = torch.where(drop > 1 - CAPTION_DROP / 2, empty, torch.where(drop < CAPTION_DROP / 2, style_only[index], ids))
+        ids = torch.where(
+            drop > 1 - CAPTION_DROP / 2, empty, torch.where(drop < CAPTION_DROP / 2, style_only[index], ids)
+        )
         t = torch.sigmoid(torch.randn(batch, generator=rng))
         eps = torch.randn(x0.shape, generator=rng)
         noisy = torch.lerp(x0, eps, t[:, None, None, None])
@@ -235,5 +236,8 @@ def train(
         "step": step,
         "loss": running,
         "seconds": spent,
-        **{f"held_out_{p}": validate(ema["unet"], ema["text"], latents[p], held[p], device) for p in ("pictures", "captions")},
+        **{
+            f"held_out_{p}": validate(ema["unet"], ema["text"], latents[p], held[p], device)
+            for p in ("pictures", "captions")
+        },
     }

@@ -12,7 +12,8 @@ import numpy as np
 import pool
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from PIL import Image
+
+from fedart_nb.figures import contact_sheet
 
 SHARD_SIZE = "15MB"
 
@@ -31,7 +32,11 @@ def pipeline_of(folder: Path, records: list[pool.Record]) -> StableDiffusionPipe
         prefix = f"{name}."
         module.load_state_dict({k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)})
     scheduler = DPMSolverMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0, final_sigmas_type="zero", steps_offset=1
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=1.0,
+        final_sigmas_type="zero",
+        steps_offset=1,
     )
     return StableDiffusionPipeline(
         vae=vae,
@@ -46,7 +51,7 @@ def pipeline_of(folder: Path, records: list[pool.Record]) -> StableDiffusionPipe
 
 
 def sheet_captions(held_out: list[pool.Record], count: int = 24) -> list[pool.Record]:
-    """Held-out captions for the sheet: one per caption, at most four portraits, spread over sources, by a fixed seed."""
+    """Held-out captions for the sheet: each once, at most four portraits, spread over sources, by a fixed seed."""
     rng = np.random.default_rng(7)
     order = [held_out[i] for i in rng.permutation(len(held_out))]
     chosen: list[pool.Record] = []
@@ -54,7 +59,11 @@ def sheet_captions(held_out: list[pool.Record], count: int = 24) -> list[pool.Re
     portraits = 0
     for record in order:
         portrait = record.source.startswith("dicebear")
-        if record.caption in {r.caption for r in chosen} or per_source[record.source] >= 5 or (portrait and portraits >= 4):
+        if (
+            record.caption in {r.caption for r in chosen}
+            or per_source[record.source] >= 5
+            or (portrait and portraits >= 4)
+        ):
             continue
         chosen.append(record)
         per_source[record.source] += 1
@@ -81,12 +90,8 @@ def write(parts: dict[str, list[pool.Record]], *, folder: Path, log: Path, seed:
             output_type="np",
         ).images.tolist()
     images = (np.asarray(pictures) * 255).round().astype(np.uint8)
-    sheet = np.full((4 * 136, 6 * 136, 3), 255, np.uint8)
-    for i, image in enumerate(images):
-        top, left = 4 + (i // 6) * 136, 4 + (i % 6) * 136
-        sheet[top : top + 128, left : left + 128] = image
-    Image.fromarray(sheet).save(folder / "sheet.png")
-    (folder / "sheet.json").write_text(json.dumps([[r.source, r.caption] for r in chosen], indent=1) + "\n")
+    sheet = contact_sheet(images, [f"{r.caption} {denoiser.style_word(r.source)}" for r in chosen], columns=6)
+    (folder / "sheet.png").write_bytes(sheet.png)
     (target / "README.md").write_text(card(parts, log), encoding="utf-8")
     print("wrote", target, "and", folder / "sheet.png")
 
@@ -95,7 +100,9 @@ def card(parts: dict[str, list[pool.Record]], log: Path) -> str:
     """The model card: what it is, what it was trained on, how long, how well, and what it is not for."""
     events = [json.loads(line) for line in log.read_text().splitlines()]
     data = next(e for e in reversed(events) if e["stage"] == "data")
-    last = {s: next(e for e in reversed(events) if e["stage"] == s) for s in ("autoencoder", "denoiser")}
+    measured = {"autoencoder": "psnr_held_out", "denoiser": "held_out_pictures"}
+    last = {s: next(e for e in reversed(events) if e["stage"] == s and m in e) for s, m in measured.items()}
+    ae, dn = last["autoencoder"], last["denoiser"]
     sources = Counter((r.source, r.licence) for rs in parts.values() for r in rs)
     rows = "\n".join(f"| {source} | {n} | {licence} |" for (source, licence), n in sorted(sources.items()))
     return f"""# The embedded backbone
@@ -122,10 +129,12 @@ word such as `<noto>` or `<openclipart>` in front asks for one source's hand. Wo
 
 | stage | steps | minutes | held out |
 |---|---|---|---|
-| autoencoder | {last["autoencoder"]["step"]} x 16 | {last["autoencoder"]["seconds"] / 60:.0f} | PSNR {last["autoencoder"]["psnr_held_out"]:.2f} dB on {data["n_pictures"]} unseen pictures |
-| denoiser | {last["denoiser"]["step"]} x 64 | {last["denoiser"]["seconds"] / 60:.0f} | velocity error {last["denoiser"]["held_out_pictures"]:.4f} on unseen pictures, {last["denoiser"]["held_out_captions"]:.4f} on unseen captions |
+| autoencoder | {ae["step"]} x 16 | {ae["seconds"] / 60:.0f} | {ae["psnr_held_out"]:.2f} dB PSNR on unseen pictures |
+| denoiser | {dn["step"]} x 64 | {dn["seconds"] / 60:.0f} | velocity error {dn["held_out_pictures"]:.4f} on unseen \
+pictures, {dn["held_out_captions"]:.4f} on unseen captions |
 
-Held out: {data["n_captions"]} pictures whose whole caption never occurs in training, {data["n_pictures"]} single pictures.
+Held out: {data["n_captions"]} pictures whose whole caption never occurs in training, and {data["n_pictures"]} single
+pictures. Minutes are of one run on a busy two-core machine, partly on one thread.
 
 ## What it was trained on, and whose it is
 

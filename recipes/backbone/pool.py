@@ -18,8 +18,42 @@ EXCLUDED_SOURCES = frozenset({"dicebear_adventurer"})
 MIN_WORD_COUNT = 2
 #: Mirroring these would make the caption wrong.
 UNFLIPPABLE = frozenset(
-    "left right east west arrow clockwise counterclockwise button symbol sign letter text clock new top soon back end "
-    "on ok id sos free cool up vs zzz abc number input keyboard calendar reverse mail".split()
+    [
+        "left",
+        "right",
+        "east",
+        "west",
+        "arrow",
+        "clockwise",
+        "counterclockwise",
+        "button",
+        "symbol",
+        "sign",
+        "letter",
+        "text",
+        "clock",
+        "new",
+        "top",
+        "soon",
+        "back",
+        "end",
+        "on",
+        "ok",
+        "id",
+        "sos",
+        "free",
+        "cool",
+        "up",
+        "vs",
+        "zzz",
+        "abc",
+        "number",
+        "input",
+        "keyboard",
+        "calendar",
+        "reverse",
+        "mail",
+    ]
 )
 _WORD = re.compile(r"[a-z0-9]+")
 

@@ -31,12 +31,32 @@ The browser tests need Chromium and found none.
   Debian, Ubuntu: apt-get install chromium     Fedora: dnf install chromium     macOS: brew install --cask chromium
   or name one:    CHROMIUM=/path/to/chrome make test
   or leave them:  FEDART_NO_BROWSER=1 make test"""
+SCREENS = ROOT / "out" / "screens"
+PANEL = ".jp-Notebook .fedart-panel"
 OUTPUT = ".jp-Notebook .jp-OutputArea-output"
 ALL_CELLS_RAN = """() => {
     const cells = window.jupyterapp.shell.currentWidget.content.widgets
         .filter(cell => cell.model.type === 'code' && cell.model.sharedModel.source.trim());
     return cells.every(cell => cell.model.executionState === 'idle' && cell.model.executionCount);
 }"""
+RUN_CELL = """text => {
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    const index = notebook.widgets.findIndex(
+        cell => cell.model.type === 'code' && cell.model.sharedModel.source.includes(text));
+    if (index < 0) throw new Error(`no code cell contains ${text}`);
+    notebook.activeCellIndex = index;
+    window.jupyterapp.commands.execute('notebook:run-cell');
+    return index;
+}"""
+CELL_RAN = """index => {
+    const {model} = window.jupyterapp.shell.currentWidget.content.widgets[index];
+    return model.executionState === 'idle' && model.executionCount;
+}"""
+CELL_ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets
+    .filter(cell => cell.model.type === 'code')
+    .flatMap(cell => cell.model.outputs.toJSON())
+    .filter(output => output.output_type === 'error')
+    .map(output => `${output.ename}: ${output.evalue}`)"""
 LAB_S = 60  # seconds within which JupyterLab answers or shows a notebook, on two busy cores
 
 
@@ -115,6 +135,27 @@ class Lab:
         if timeout_s:
             page.wait_for_function(ALL_CELLS_RAN, timeout=timeout_s * 1000)
 
+    def run_cell(self, page: Page, text: str, *, timeout_s: float = LAB_S) -> None:
+        """Run the first code cell that contains `text` and wait until it is done (0 s: do not wait)."""
+        index = page.evaluate(RUN_CELL, text)
+        if timeout_s:
+            page.wait_for_function(CELL_RAN, arg=index, timeout=timeout_s * 1000)
+            assert page.evaluate(CELL_ERRORS) == []
+
+    def panel(self, page: Page, title: str) -> Locator:
+        """The panel with this heading in the notebook in front."""
+        heading = page.get_by_role("heading", name=title, level=3, exact=True)
+        return page.locator(PANEL).filter(has=heading)
+
+    def save_and_reload(self, page: Page) -> None:
+        """Save as a person does, reload the page, and wait for the same kernel."""
+        page.keyboard.press("Control+s")
+        page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+        page.reload()
+        expect(page.locator(".jp-Notebook")).to_be_visible(timeout=LAB_S * 1000)
+        expect(page.locator("#jupyterlab-splash")).to_have_count(0, timeout=LAB_S * 1000)
+        self.wait_for_kernel(page)
+
     def output(self, page: Page) -> Locator:
         """What the cells of the notebook in front have shown; JupyterLab's own buttons lie outside it."""
         return page.locator(OUTPUT)
@@ -125,14 +166,34 @@ class Lab:
 
     def screenshot(self, page: Page, name: str) -> Path:
         """Keep the page as `out/screens/<name>.png`, to be looked at by a person."""
-        path = ROOT / "out" / "screens" / f"{name}.png"
+        path = SCREENS / f"{name}.png"
         page.screenshot(path=path)
         return path
 
+    def look(self, page: Page, name: str, panel: Locator) -> list[str]:
+        """Keep a panel as `out/screens/<name>-light.png` and `-dark.png`; returns axe's findings inside all panels."""
+        box = panel.bounding_box()
+        size = page.viewport_size
+        assert box
+        assert size
+        page.set_viewport_size({"width": size["width"], "height": max(size["height"], int(box["height"]) + 300)})
+        found = []
+        for theme in ("Dark", "Light"):
+            self.theme(page, theme)
+            panel.screenshot(path=SCREENS / f"{name}-{theme.lower()}.png", animations="disabled")
+            found += [f"{theme}: {line}" for line in self.axe(page, PANEL)]
+        page.set_viewport_size(size)
+        return found
+
     def dark_theme(self, page: Page) -> None:
         """Switch JupyterLab to its dark theme."""
-        page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-        expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
+        self.theme(page, "Dark")
+
+    def theme(self, page: Page, name: str) -> None:
+        """Switch JupyterLab to its "Light" or "Dark" theme."""
+        change = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
+        page.evaluate(change, f"JupyterLab {name}")
+        expect(page.locator("body")).to_have_attribute("data-jp-theme-light", str(name == "Light").lower())
         expect(page.locator("#jupyterlab-splash")).to_have_count(0, timeout=LAB_S * 1000)
 
     def axe(self, page: Page, selector: str = OUTPUT) -> list[str]:
@@ -154,7 +215,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, relay: str) -> Iterator[Lab]:
     token, port = secrets.token_hex(16), _free_port()
     homes = ("HOME", "IPYTHONDIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_CONFIG_DIR")
     homes += ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "FEDART_HOME")
-    environment = os.environ | {"FEDART_RELAY": relay} | {name: str(base / name.lower()) for name in homes}
+    small = {"FEDART_FAST": "1", "FEDART_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | small | {"FEDART_RELAY": relay} | {name: str(base / name.lower()) for name in homes}
     for name in homes:
         Path(environment[name]).mkdir(mode=0o700)
     announcements = Path(environment["JUPYTER_CONFIG_DIR"]) / "labconfig" / "page_config.json"

@@ -12,12 +12,13 @@ WINDOW_BYTES = 64
 
 
 def windows(data: bytes) -> set[bytes]:
-    """The windows of 64 bytes that follow one another in `data`, less those that are one value repeated.
+    """The windows of 64 bytes that follow one another in `data`, less those of four values or fewer.
 
-    Whoever holds 127 bytes of `data` in a row holds one of them whole.
+    Those say nothing: the zeros of an untrained adapter look like the black border of a picture. Whoever holds 127
+    bytes of `data` in a row holds one window whole.
     """
     cuts = (data[i : i + WINDOW_BYTES] for i in range(0, len(data) - WINDOW_BYTES + 1, WINDOW_BYTES))
-    return {cut for cut in cuts if len(set(cut)) > 1}
+    return {cut for cut in cuts if len(set(cut)) > 4}
 
 
 def matches(needles: Iterable[bytes], haystack: bytes) -> set[bytes]:

@@ -87,7 +87,7 @@ class Kernel:
         self._client.start_channels()
         self._cell = ""
         self.output = ""
-        self._ended = False
+        self.ended = False
 
     def ready(self) -> None:
         """Import the package and load the backbone; returns at once, `expect("kernel is ready")` waits."""
@@ -99,20 +99,20 @@ class Kernel:
         return int(self._manager.provisioner.pid)  # type: ignore[union-attr]
 
     def run(self, cell: str) -> None:
-        self._cell, self.output, self._ended = self._client.execute(cell), "", False
+        self._cell, self.output, self.ended = self._client.execute(cell), "", False
 
     def expect(self, text: str) -> str:
         """Read until `text` is in the running cell's output; returns that output."""
         deadline = time.monotonic() + DEADLINE_S
         while text not in self.output:
-            assert not self._ended, f"the cell ended without {text!r}:\n{self.output}"
+            assert not self.ended, f"the cell ended without {text!r}:\n{self.output}"
             self._read(deadline, text)
         return self.output
 
     def finish(self) -> str:
         """Read until the running cell has ended, which must be without an error; returns its output."""
         deadline = time.monotonic() + DEADLINE_S
-        while not self._ended:
+        while not self.ended:
             self._read(deadline, "its end")
         return self.output
 
@@ -150,7 +150,7 @@ class Kernel:
         elif message["msg_type"] == "error":
             raise AssertionError("\n".join([self.output, *content["traceback"]]))
         elif message["msg_type"] == "status" and content["execution_state"] == "idle":
-            self._ended = True
+            self.ended = True
 
 
 class Workshop:
@@ -179,6 +179,11 @@ class Workshop:
     def kill(self, name: str) -> None:
         """`kill -9` a kernel in the middle of whatever it does."""
         self._kernels.pop(name).kill()
+
+    def stop_what_still_runs(self) -> None:
+        """After a test that failed: the next one gets fresh kernels in place of those whose cells have not ended."""
+        for name in [name for name, kernel in self._kernels.items() if not kernel.ended]:
+            self.kill(name)
 
     def close(self) -> None:
         for kernel in self._kernels.values():

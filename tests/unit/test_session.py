@@ -257,8 +257,9 @@ def test_no_byte_of_the_personal_adapter_reaches_the_relay(
     stored = b"".join(path.read_bytes() for path in Path(relay._folder.name).rglob("*") if path.is_file())
 
     def found(adapter: Any) -> int:
-        windows = [array.tobytes()[i : i + 64] for array in adapter.tensors.values() for i in range(0, array.nbytes, 64)]
-        return sum(window in stored for window in windows if len(window) == 64 and len(set(window)) > 1)
+        values = b"".join(array.tobytes() for array in adapter.tensors.values())
+        windows = [values[i : i + 64] for i in range(0, len(values) - 63, 64)]
+        return sum(window in stored for window in windows if len(set(window)) > 4)
 
     assert found(trained.adapter) == 0
     assert found(ada.shared) > 10, "the same search finds what was sent"

@@ -13,7 +13,7 @@ __all__ = ["RULES", "aggregate"]
 RULES: Mapping[str, fedavg.Rule] = {"fedavg": fedavg.aggregate}
 
 
-def aggregate(rule: str, shared: Tensors, total: Tensors, count: int) -> Tensors:
+def aggregate(rule: str, shared: Tensors, total: fedavg.Sums, count: int) -> Tensors:
     """Apply a rule by its name to the sum `total` of `count` updates; raises RoundError for an unknown name."""
     if rule not in RULES:
         raise RoundError(f"Unknown aggregation rule {rule!r}; known are {', '.join(sorted(RULES))}.")

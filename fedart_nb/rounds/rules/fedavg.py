@@ -6,17 +6,19 @@ artists who start from one seed and take few local steps stay close. Other rules
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..tensors import Tensors
 
-__all__ = ["Rule", "aggregate"]
+__all__ = ["Rule", "Sums", "aggregate"]
 
-Rule = Callable[[Tensors, Tensors, int], Tensors]
+Sums = Mapping[str, NDArray[np.float64]]
+Rule = Callable[[Tensors, Sums, int], Tensors]
 
 
-def aggregate(shared: Tensors, total: Tensors, count: int) -> Tensors:
-    """The shared tensors plus the mean update; equal weights, so that an artist with 20 drawings counts as one artist."""
+def aggregate(shared: Tensors, total: Sums, count: int) -> Tensors:
+    """The shared tensors plus the mean update; equal weights: an artist with 20 drawings counts as one artist."""
     return {name: (shared[name] + total[name] / np.float64(count)).astype(np.float32) for name in shared}

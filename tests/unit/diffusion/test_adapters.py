@@ -35,7 +35,8 @@ def test_the_same_seed_gives_the_same_adapter(backbone: Backbone) -> None:
 
 def test_attention_and_up_convolutions_are_adapted_and_nothing_else(backbone: Backbone) -> None:
     modules = {name.split(".lora_")[0] for name in initial_adapter(backbone).tensors}
-    assert any("attn2.to_k" in m for m in modules) and any(m.endswith("conv1") for m in modules)
+    assert any("attn2.to_k" in m for m in modules)
+    assert any(m.endswith("conv1") for m in modules)
     assert not any(m.startswith("down_blocks") and "conv" in m for m in modules)
 
 
@@ -62,7 +63,8 @@ def test_plain_diffusers_loads_a_saved_adapter_and_draws_the_same_pixels(
 def test_an_adapter_survives_saving_and_loading(backbone: Backbone, tmp_path: Path) -> None:
     adapter = trained_like(backbone)
     again = Adapter.load(adapter.save(tmp_path))
-    assert again.digest == adapter.digest and again.config == adapter.config
+    assert again.digest == adapter.digest
+    assert again.config == adapter.config
     assert again.backbone_sha256 == backbone.sha256
 
 
@@ -97,7 +99,8 @@ def test_only_the_trainable_adapter_gets_gradients(backbone: Backbone) -> None:
     frozen, learning = trained_like(backbone, 1), trained_like(backbone, 2)
     with attached(backbone, [(frozen, 1.0), (learning, 1.0)], trainable=1) as names:
         asked = {n for n, p in backbone.unet.named_parameters() if p.requires_grad}
-    assert asked and all(f".{names[1]}." in n for n in asked)
+    assert asked
+    assert all(f".{names[1]}." in n for n in asked)
 
 
 def test_an_adapter_of_another_backbone_is_refused_with_both_hashes(backbone: Backbone) -> None:

@@ -16,7 +16,8 @@ from fedart_nb.errors import BackboneError
 def test_pictures_become_latents_of_the_announced_shape_and_back(backbone: Backbone, pixels: np.ndarray) -> None:
     latents = backbone.encode(pixels)
     assert latents.shape == (6, *backbone.latent_shape)
-    assert backbone.decode(latents).shape == pixels.shape and backbone.decode(latents).dtype == np.uint8
+    assert backbone.decode(latents).shape == pixels.shape
+    assert backbone.decode(latents).dtype == np.uint8
 
 
 def test_nothing_of_the_backbone_learns(backbone: Backbone) -> None:

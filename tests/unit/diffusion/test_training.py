@@ -24,7 +24,9 @@ from fedart_nb.events import Sampled, SampleStep, Step, Trained
 def test_training_lowers_the_loss_on_the_pictures_it_saw(backbone: Backbone, data: LatentSet) -> None:
     config = TrainConfig(steps=60, batch=6, learning_rate=5e-3, seed=0, validate_every=20)
     *steps, trained = train(backbone, data, config=config, start=initial_adapter(backbone), held_out=data)
-    assert isinstance(trained, Trained) and trained.loss_before is not None and trained.loss_after is not None
+    assert isinstance(trained, Trained)
+    assert trained.loss_before is not None
+    assert trained.loss_after is not None
     assert trained.loss_after < 0.97 * trained.loss_before
     assert [s.index for s in steps if isinstance(s, Step)] == list(range(1, 61))
     assert denoising_loss(backbone, data, [(trained.adapter, 1.0)]) == pytest.approx(trained.loss_after, rel=1e-4)
@@ -44,7 +46,9 @@ def test_stopped_and_resumed_equals_run_through(backbone: Backbone, data: Latent
 
 
 def test_a_state_is_a_snapshot_that_later_steps_do_not_change(backbone: Backbone, data: LatentSet) -> None:
-    events = train(backbone, data, config=TrainConfig(steps=5, seed=0, validate_every=0), start=initial_adapter(backbone))
+    events = train(
+        backbone, data, config=TrainConfig(steps=5, seed=0, validate_every=0), start=initial_adapter(backbone)
+    )
     first = next(events)
     digest = first.state.adapter.digest
     for _ in events:
@@ -83,7 +87,9 @@ def test_a_loss_that_explodes_stops_with_the_learning_rate_in_the_message(backbo
         list(train(backbone, broken, config=config, start=initial_adapter(backbone)))
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("batch", 0), ("learning_rate", 2.0), ("caption_dropout", 1.0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", 0), ("batch", 0), ("learning_rate", 2.0), ("caption_dropout", 1.0)]
+)
 def test_impossible_settings_are_refused_with_their_value(name: str, value: float) -> None:
     with pytest.raises(TrainingError, match=f"{name} is {value}"):
         TrainConfig(**{name: value})  # type: ignore[arg-type]
@@ -102,7 +108,8 @@ def test_sampling_yields_every_step_previews_and_the_pictures(backbone: Backbone
     assert [s.index for s in steps] == [1, 2, 3, 4]
     assert all(isinstance(s, SampleStep) for s in steps)
     assert steps[1].previews.shape == (2, 8, 8, 3)
-    assert isinstance(last, Sampled) and last.pictures.shape == (2, 32, 32, 3)
+    assert isinstance(last, Sampled)
+    assert last.pictures.shape == (2, 32, 32, 3)
 
 
 def test_the_same_seed_gives_the_same_picture_whatever_is_drawn_beside_it(backbone: Backbone) -> None:

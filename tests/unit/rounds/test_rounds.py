@@ -107,7 +107,7 @@ def test_an_artist_who_comes_late_is_told_to_wait_for_the_next_round(training: T
 
 def test_an_update_with_nan_is_refused_and_the_round_goes_on(training: Training) -> None:
     room, tasks = training
-    me = sorted(tasks)[0]
+    me = min(tasks)
     room.send(room.artists[me].submit(tensors(float("nan"))))
     assert "not finite" in last_reason(room.artists[me])
     assert room.engine.phase is Phase.UPDATE
@@ -116,22 +116,23 @@ def test_an_update_with_nan_is_refused_and_the_round_goes_on(training: Training)
 
 def test_an_update_of_the_wrong_shape_is_refused_with_both_shapes(training: Training) -> None:
     room, tasks = training
-    me = sorted(tasks)[0]
+    me = min(tasks)
     wrong = {**tensors(), "unet.x.lora_A.weight": np.zeros((4, 3), np.float32)}
     room.send(room.artists[me].submit(wrong))
-    assert "(4, 3)" in last_reason(room.artists[me]) and "(2, 3)" in last_reason(room.artists[me])
+    assert "(4, 3)" in last_reason(room.artists[me])
+    assert "(2, 3)" in last_reason(room.artists[me])
 
 
 def test_an_update_with_foreign_tensors_is_refused(training: Training) -> None:
     room, tasks = training
-    me = sorted(tasks)[0]
+    me = min(tasks)
     room.send(room.artists[me].submit({"y": np.zeros(2, np.float32)}))
     assert "first difference" in last_reason(room.artists[me])
 
 
 def test_the_same_update_sent_twice_counts_once(training: Training) -> None:
     room, tasks = training
-    me = sorted(tasks)[0]
+    me = min(tasks)
     envelope = room.artists[me].submit(tensors(1.0))
     room.send(envelope)
     room.send(envelope)
@@ -144,7 +145,7 @@ def test_the_same_update_sent_twice_counts_once(training: Training) -> None:
 
 def test_a_second_different_update_is_refused_and_the_first_counts(training: Training) -> None:
     room, tasks = training
-    me = sorted(tasks)[0]
+    me = min(tasks)
     first = room.artists[me].submit(tensors(1.0))
     room.send(first)
     second = Envelope(
@@ -162,21 +163,19 @@ def test_a_second_different_update_is_refused_and_the_first_counts(training: Tra
 
 def test_ten_announced_gigabytes_are_refused_without_being_fetched(training: Training) -> None:
     room, tasks = training
-    me = sorted(tasks)[0]
+    me = min(tasks)
     from fedart_nb.relay.wire import AttachmentRef
 
     body = {"plan_digest": room.engine.plan.digest}
     ref = AttachmentRef("update", "0" * 64, 10 * 2**30)
-    huge = Envelope(
-        room="room", round=1, kind="update", sender=me, recipient="host", body=body, attachment_refs=(ref,)
-    )
+    huge = Envelope(room="room", round=1, kind="update", sender=me, recipient="host", body=body, attachment_refs=(ref,))
     room.send(huge)
     assert "10,737,418,240" in last_reason(room.artists[me])
 
 
 def test_an_update_for_another_plan_is_refused(training: Training) -> None:
     room, tasks = training
-    me = sorted(tasks)[0]
+    me = min(tasks)
     envelope = room.artists[me].submit(tensors(1.0))
     body = {"plan_digest": "0" * 64}
     stale = Envelope(
@@ -190,7 +189,8 @@ def test_a_plan_for_another_backbone_is_refused_by_the_artist(room: Room) -> Non
     side = ArtistSide(room="room", host=HOST, me=artist_id("a"), name="A", backbone_sha256="c" * 64)
     with pytest.raises(RoundError, match="this kernel holds"):
         side.feed(room.engine.open()[0])
-    assert side.plan is None and not side.needs_answer()
+    assert side.plan is None
+    assert not side.needs_answer()
 
 
 def test_a_host_that_swaps_the_shared_adapter_between_rounds_is_refused(training: Training) -> None:
@@ -237,7 +237,8 @@ def test_a_restarted_host_reads_the_log_and_comes_to_the_same_result(training: T
             again.recall(envelope)
         elif again.phase is not Phase.DONE:
             again.feed(envelope)
-    assert again.result is not None and again.result.shared == room.engine.result.shared
+    assert again.result is not None
+    assert again.result.shared == room.engine.result.shared
 
 
 def test_a_restarted_host_keeps_the_roster_that_it_had_announced(room: Room) -> None:

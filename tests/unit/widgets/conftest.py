@@ -14,7 +14,18 @@ import pytest
 from PIL import Image
 
 from fedart_nb.errors import ArtError
-from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Sampled, SampleStep, Step, Trained, UpdateSent, Waiting
+from fedart_nb.events import (
+    Joined,
+    Note,
+    RoundClosed,
+    RoundOpened,
+    Sampled,
+    SampleStep,
+    Step,
+    Trained,
+    UpdateSent,
+    Waiting,
+)
 from fedart_nb.widgets import art_panel
 
 
@@ -34,7 +45,9 @@ class FakeArt:
     def __init__(self, count: int = 30, name: str = "fake", problems: tuple[Any, ...] = ()) -> None:
         self.name, self.size_px, self.revision, self.problems = name, 128, 0, problems
         self.pictures = tuple(
-            FakePicture(f"id{i:03d}", f"secret-name-{i}.png", f"a fox number {i} <b>", "test" if i % 5 == 0 else "train")
+            FakePicture(
+                f"id{i:03d}", f"secret-name-{i}.png", f"a fox number {i} <b>", "test" if i % 5 == 0 else "train"
+            )
             for i in range(count)
         )
 
@@ -85,7 +98,7 @@ class FakeArt:
 
 
 class FakeSession:
-    """A session whose training takes one step each time the test opens the gate (or all at once, with `gated=False`)."""
+    """A session whose training takes one step each time the test opens the gate (or all, ungated)."""
 
     def __init__(self, *, art: Any = None, gated: bool = False, fail_at: int | None = None) -> None:
         self.art, self.fail_at, self.resumable = art, fail_at, None

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from fedart_nb.errors import FedArtError
-from fedart_nb.widgets import ArtPanel, TrainPanel, panel as panel_module
+from fedart_nb.widgets import ArtPanel, TrainPanel
+from fedart_nb.widgets import panel as panel_module
 from fedart_nb.widgets.panel import Panel
 
 

@@ -99,7 +99,12 @@ def test_cancel_stops_without_leaving(room_session):
 def test_the_table_has_bytes_contributors_and_loss_against_the_backbone(room_session):
     panel = RoomPanel(room_session(), ask=False)
     panel.join("link").wait(20)
-    for text in ("32.2 KiB", "<td>3</td>", "0.400 (20.0 % lower than the backbone)", "Backbone alone: held-out loss 0.500"):
+    for text in (
+        "32.2 KiB",
+        "<td>3</td>",
+        "0.400 (20.0 % lower than the backbone)",
+        "Backbone alone: held-out loss 0.500",
+    ):
         assert text in panel._table.value
 
 

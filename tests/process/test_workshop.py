@@ -1,4 +1,4 @@
-"""A round between real processes, in the middle of which an artist, the relay or the host is killed with `kill -9`."""
+"""Rounds between real processes: artist, relay and host are killed with `kill -9`; then, what the relay holds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from needles import matches, windows
 from workshop import Kernel, Workshop
 
+import fedart_nb
+from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Adapter
 from fedart_nb.relay import Invite
 
@@ -25,10 +28,13 @@ pytestmark = [
 
 ARTISTS = {"Ada": "openmoji", "Ben": "fluent_ink", "Cyan Quillfeather": "gerald_ink"}
 ADA, BEN, CY = ARTISTS
+SAMPLES = Path(fedart_nb.__file__).parent / "art" / "samples"
 
 OPEN_ROOM = """
 host = Host("Studio", folder={folder!r}, backbone=backbone)
-invite = host.open_room({url!r}, rounds={rounds}, min_artists=2, local_steps=2, batch=4, join_s=120, patience_s={patience_s})
+invite = host.open_room(
+    {url!r}, rounds={rounds}, min_artists=2, local_steps=2, batch=4, join_s=120, patience_s={patience_s}
+)
 print(f"<{{invite}}>")
 for event in host.rounds():
     print(event, flush=True)
@@ -38,14 +44,21 @@ host = Host("Studio", folder={folder!r})
 for event in host.rounds():
     print(event, flush=True)
 """
-TAKE_PART = """
+JOIN = """
 session = Session({name!r}, folder={folder!r}, backbone=backbone)
 session.art = ArtSet.sample({art!r}, limit=10)
 session.join({invite})
+"""
+TAKE_PART = """
 for event in session.rounds():
     print(event, flush=True)
     while isinstance(event, Step) and Path({held!r}).exists():
         threading.Event().wait(0.05)
+"""
+SAVE_LATENTS = """
+with open({path!r}, "wb") as file:
+    for split in ("train", "test"):
+        file.write(session.latents(split).latents.numpy().tobytes())
 """
 
 
@@ -78,12 +91,12 @@ class Room:
         return host
 
     def enter(self, *names: str) -> None:
-        for name in names:
-            self._take_part(name, repr(str(self.invite)))
+        """All say hello before the first one agrees to the plan, so that nobody comes too late for round 1."""
+        self._take_part(names, repr(str(self.invite)))
 
     def come_back(self, name: str) -> None:
         """After a restart: the session knows its room."""
-        self._take_part(name, "")
+        self._take_part((name,), "")
 
     def go_on_hosting(self) -> Kernel:
         host = self.workshop.kernel("host")
@@ -113,20 +126,26 @@ class Room:
     def _gate(self, name: str) -> Path:
         return self.folder / f"held-{name}"
 
-    def _take_part(self, name: str, invite: str) -> None:
-        held, folder = str(self._gate(name)), str(self.folder / name)
-        cell = TAKE_PART.format(name=name, folder=folder, art=ARTISTS[name], invite=invite, held=held)
-        self.workshop.kernel(name).run(cell)
+    def _take_part(self, names: tuple[str, ...], invite: str) -> None:
+        for name in names:
+            folder = str(self.folder / name)
+            cell = JOIN.format(name=name, folder=folder, art=ARTISTS[name], invite=invite)
+            self.workshop.kernel(name).run(cell)
+        for name in names:
+            self.workshop.kernel(name).finish()
+        for name in names:
+            self.workshop.kernel(name).run(TAKE_PART.format(held=str(self._gate(name))))
 
 
 @pytest.fixture
-def room(workshop: Workshop, tmp_path: Path) -> Room:
-    return Room(workshop, tmp_path)
+def room(workshop: Workshop, tmp_path: Path) -> Iterator[Room]:
+    yield Room(workshop, tmp_path)
+    workshop.stop_what_still_runs()
 
 
 def test_a_killed_artist_is_left_out_of_the_round_and_is_back_in_the_next_as_the_same_person(room: Room) -> None:
     workshop = room.workshop
-    host = room.open(rounds=2, patience_s=10)
+    host = room.open(rounds=2, patience_s=12)
     room.hold(CY)
     room.enter(*ARTISTS)
     workshop.kernel(CY).expect("step 1 of 2")
@@ -145,7 +164,9 @@ def test_a_killed_artist_is_left_out_of_the_round_and_is_back_in_the_next_as_the
         assert output.count("update sent") == 2
     assert len(room.newest(rounds=2)) == 1
     ids = room.ids()
-    assert sorted(room.stored("update")) == sorted([(1, ids[ADA]), (1, ids[BEN]), *((2, ids[name]) for name in ARTISTS)])
+    assert sorted(room.stored("update")) == sorted(
+        [(1, ids[ADA]), (1, ids[BEN]), *((2, ids[name]) for name in ARTISTS)]
+    )
     assert {sender for _, sender in room.stored("hello")} == set(ids.values()), "nobody came as somebody else"
 
 
@@ -204,3 +225,46 @@ def test_a_round_in_which_the_host_is_killed_is_finished_by_its_next_kernel(room
     for kind in ("plan", "roster", "result"):
         assert [number for number, _ in room.stored(kind)] == [1, 2], f"each {kind} once"
     assert len(room.newest(rounds=2)) == 1
+
+
+def test_the_relay_holds_no_byte_of_any_picture_latent_caption_or_file_name(room: Room) -> None:
+    host = room.open(rounds=1)
+    room.enter(*ARTISTS)
+    host.finish()
+    latents = []
+    for name in ARTISTS:
+        kernel = room.workshop.kernel(name)
+        kernel.finish()
+        path = room.folder / f"latents-{name}"
+        kernel.ask(SAVE_LATENTS.format(path=str(path)))
+        latents.append(path.read_bytes())
+    relay = room.workshop.relay
+    stored = b"\0".join(path.read_bytes() for path in sorted(relay.data.rglob("*")) if path.is_file())
+    seen = stored + relay.errors.read_bytes()
+    art = {name: ArtSet.sample(name, limit=10) for name in ARTISTS.values()}
+    pictures = [(name, picture, art[name]) for name in art for picture in art[name]]
+    secrets = {
+        "pixels": [art.pixels([picture]).tobytes() for _, picture, art in pictures],
+        "PNG": [art.thumbnail_png(picture.id, art.size_px) for _, picture, art in pictures],
+        "files": [(SAMPLES / name / picture.name).read_bytes() for name, picture, _ in pictures],
+        "latents": latents,
+    }
+    for what, parts in secrets.items():
+        assert all(windows(part) for part in parts), what
+        secret = b"".join(parts)
+        needles = windows(secret)
+        assert not matches(needles, seen), what
+        assert matches(needles, seen[:1001] + secret + seen[-1000:]) == needles, "planted, they are all found"
+    words = {text.encode() for _, picture, _ in pictures for text in (picture.name, picture.caption) if len(text) > 5}
+    assert len(words) > 30
+    assert not {word for word in words if word in seen}
+    shared = (room.folder / "host" / "shared-0002.safetensors").read_bytes()
+    assert matches(windows(shared), stored) == windows(shared), "what was sent is found by the same search"
+    for public in (CY, "lora_A.weight", '"route": "put_blob"'):
+        assert public.encode() in seen, "and so is what the relay may know"
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what a process has loaded")
+def test_the_relay_process_has_no_torch_in_it(workshop: Workshop) -> None:
+    assert "libtorch" not in Path(f"/proc/{workshop.relay.process.pid}/maps").read_text()
+    assert "libtorch" in Path(f"/proc/{workshop.kernel(ADA).pid}/maps").read_text()

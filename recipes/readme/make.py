@@ -1,0 +1,79 @@
+"""Make the README's picture from `fedart demo`'s output, and its table of figures from `benchmarks/results`.
+
+make demo && python recipes/readme/make.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedart_nb.figures import contact_sheet
+from fedart_nb.keepsake import Keepsake
+
+ROOT = Path(__file__).parents[2]
+BEGIN = "<!-- results:begin (written by recipes/readme/make.py from benchmarks/results) -->"
+END = "<!-- results:end -->"
+
+
+def figures(results: Path) -> dict[str, dict[str, Any]]:
+    """Every kept figure by its measure name, with the date of its run."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(results.glob("*.jsonl")):
+        head, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for line in lines:
+            found[line["measure"]] = line | {"date": head["date"], "machine": head["machine"]}
+    return found
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """The README's table, as Markdown."""
+    first = found["first_round.artists_improved"]
+    means: dict[str, float] = first["baseline"]
+    loss = " / ".join(f"{means[f'mean_loss_{way}']:.4f}" for way in ("backbone", "federated", "local", "centralised"))
+    low, high = first["spread"]
+    improved = f"{first['value']} {first['unit']} (per seed {low} to {high}, {first['seeds']} seeds)"
+    cost = f"{found['demo.wall_s']['value']:.0f} s, {found['demo.peak_gib']['value']} GiB"
+    started = found["import.seconds"]["value"]
+    again = "python benchmarks/first_round.py --json"
+    rows = [
+        "| what | figure | again with |",
+        "|---|---|---|",
+        f"| artists whose held-out loss the shared adapter lowers | {improved} | `{again}` |",
+        f"| mean held-out loss: backbone / shared / local-only / centralised | {loss} | `{again}` |",
+        f"| `make demo`, once installed | {cost} | `python benchmarks/demo.py --json` |",
+        f"| `import fedart_nb` | {started:.2f} s | `python benchmarks/import_time.py --json` |",
+        "",
+        f"*First two rows: {first['how']}. Measured {first['date']} on {first['machine']}.*",
+    ]
+    return "\n".join(rows)
+
+
+def write_table(readme: Path, text: str) -> None:
+    """Put `text` between the README's two marks."""
+    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def write_picture(demo: Path, target: Path) -> None:
+    """One row of the backbone's pictures, then one row per artist with shared + personal adapters."""
+    keepsakes = [Keepsake.load(path) for path in sorted(demo.glob("*/keepsake"))]
+    prompts = keepsakes[0].prompts
+    rows = [("backbone alone", keepsakes[0].pictures["backbone"])]
+    rows += [(f"{k.name} ({k.title})", k.pictures["shared + personal"]) for k in keepsakes]
+    sheet = contact_sheet(
+        np.concatenate([pictures for _, pictures in rows]),
+        [f"{prompt}, {who}" for who, _ in rows for prompt in prompts],
+        columns=len(prompts),
+        size_px=160,
+    )
+    target.write_bytes(sheet.png)
+
+
+if __name__ == "__main__":
+    write_picture(ROOT / "out" / "demo", Path(__file__).parent / "demo.png")
+    write_table(ROOT / "README.md", table(figures(ROOT / "benchmarks" / "results")))

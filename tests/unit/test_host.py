@@ -1,0 +1,174 @@
+"""The host's session: it hears everybody, and restarted it neither forgets nor contradicts what it had said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import build
+
+from fedart_nb.diffusion import Backbone
+from fedart_nb.errors import FedArtError, RoundError
+from fedart_nb.events import Joined, RoundClosed, RoundOpened, Waiting
+from fedart_nb.host import Host
+from fedart_nb.relay import Invite, RelayClient
+from fedart_nb.relay.server import RunningRelay, serve_in_thread
+from fedart_nb.rounds import ArtistSide
+from fedart_nb.secagg.identity import Identity
+
+
+class Artist:
+    """Someone who says what an artist's kernel says, with an update made of one number."""
+
+    def __init__(self, name: str, invite: Invite, backbone: Backbone) -> None:
+        self.identity = Identity.generate()
+        self.transport = RelayClient(invite, self.identity)
+        self.side = ArtistSide(
+            room=invite.room, host=invite.host_id, me=self.identity.id, name=name, backbone_sha256=backbone.sha256
+        )
+        self._cursor = 0
+        self._send(self.side.hello())
+
+    def hear(self) -> None:
+        """Read what the host said so far; agree to a plan."""
+        for seq, envelope in self.transport.receive(self._cursor, 5):
+            self.side.feed(self.transport.fetch(envelope, 10**8))
+            self._cursor = seq
+        if self.side.needs_answer():
+            self._send(self.side.answer(contribute=True))
+
+    def update(self, value: float) -> None:
+        assert self.side.task is not None
+        self._send(self.side.submit({k: np.full_like(v, value) for k, v in self.side.task.shared.items()}))
+
+    def _send(self, envelope: Any) -> None:
+        self.transport.send(envelope, self.identity)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    folder = tmp_path_factory.mktemp("tiny")
+    build().save_pretrained(folder)
+    return Backbone.from_pretrained(folder, device="cpu")
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[RunningRelay]:
+    relay = serve_in_thread(tmp_path / "relay")
+    yield relay
+    relay.stop()
+
+
+def until(events: Iterator[Any], kind: type, **fields: Any) -> Any:
+    """Let the host run until it tells of such an event."""
+    for event in islice(events, 30):
+        if isinstance(event, kind) and all(getattr(event, name) == value for name, value in fields.items()):
+            return event
+    message = f"no {kind.__name__} with {fields} among the host's next 30 events"
+    raise AssertionError(message)
+
+
+def opened(
+    host: Host, relay: RunningRelay, backbone: Backbone, names: str, **settings: Any
+) -> tuple[Any, list[Artist]]:
+    """A room whose round 1 waits for the updates of all `names`; returns the host's events and the artists."""
+    invite = host.open_room(relay.url, min_artists=2, **settings)
+    assert invite is not None
+    events = host.rounds()
+    artists = [Artist(name, invite, backbone) for name in names]
+    until(events, Waiting)
+    for artist in artists:
+        artist.hear()
+    roster = until(events, RoundOpened).artists
+    assert set(roster) == set(names)
+    for artist in artists:
+        artist.hear()
+    return events, artists
+
+
+def test_rounds_without_a_room_say_what_to_call(tmp_path: Path) -> None:
+    with pytest.raises(RoundError, match="open_room"):
+        next(Host("Studio", folder=tmp_path / "host").rounds())
+
+
+def test_a_host_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FedArtError, match="1 to 60 characters"):
+        Host(" ", folder=tmp_path / "host")
+
+
+def test_who_says_hello_right_behind_the_last_update_is_in_the_next_round(
+    relay: RunningRelay, backbone: Backbone, tmp_path: Path
+) -> None:
+    host = Host("Studio", folder=tmp_path / "host", backbone=backbone)
+    events, (ada, ben) = opened(host, relay, backbone, "AB", rounds=2)
+    ada.update(0.5)
+    ben.update(1.5)
+    assert host.invite is not None
+    Artist("Cy", host.invite, backbone)  # the host reads both updates and this hello in one go
+    assert until(events, RoundClosed).contributors == 2
+    assert until(events, Joined).name == "Cy"
+
+
+def test_a_host_killed_after_its_result_says_nothing_else_although_a_late_update_lies_before_it(
+    relay: RunningRelay, backbone: Backbone, tmp_path: Path
+) -> None:
+    folder = tmp_path / "host"
+    host = Host("Studio", folder=folder, backbone=backbone)
+    events, (ada, ben, cy) = opened(host, relay, backbone, "ABC", rounds=1)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    ada.update(1.0)
+    ben.update(2.0)
+    until(events, Waiting, reason="Waiting for updates of C.")
+    assert host.engine is not None
+    host.members[cy.identity.id].state = "dropped"
+    cy.update(30.0)  # arrives between the host's decision and its result
+    (result,) = host.engine.tick()
+    host._send(result)
+    events.close()
+    for path, data in before.items():  # killed before it could save
+        path.write_bytes(data)
+    again = Host("Studio", folder=folder)
+    closed = until(again.rounds(), RoundClosed)
+    assert closed.number == 1
+    assert host.engine.result is not None
+    assert again._shared == host.engine.result.shared
+    assert again.transport is not None
+    kinds = [message["kind"] for message in again.transport.log()["messages"]]
+    assert kinds.count("result") == kinds.count("plan") == kinds.count("roster") == 1
+
+
+def test_a_host_stopped_in_the_middle_of_a_round_goes_on_at_the_next_call(
+    relay: RunningRelay, backbone: Backbone, tmp_path: Path
+) -> None:
+    host = Host("Studio", folder=tmp_path / "host", backbone=backbone)
+    events, (ada, ben) = opened(host, relay, backbone, "AB", rounds=1)
+    ada.update(1.0)
+    events.close()
+    ben.update(3.0)
+    closed = until(host.rounds(), RoundClosed)
+    assert (closed.number, closed.contributors) == (1, 2)
+    assert ada.side.shared is not None
+    tasks = [artist.side.needs_answer() for artist in (ada, ben)]
+    assert tasks == [False, False]
+
+
+def test_a_restarted_host_whose_rounds_are_over_closes_the_room_and_no_more(
+    relay: RunningRelay, backbone: Backbone, tmp_path: Path
+) -> None:
+    host = Host("Studio", folder=tmp_path / "host", backbone=backbone)
+    events, (ada, ben) = opened(host, relay, backbone, "AB", rounds=1)
+    ada.update(1.0)
+    ben.update(3.0)
+    until(events, RoundClosed)
+    events.close()
+    again = Host("Studio", folder=tmp_path / "host")
+    assert [type(event) for event in islice(again.rounds(), 5)] == [Joined]
+    ada.hear()
+    assert ada.side.closed
+    assert again.shared is not None
+    assert host.shared is not None
+    assert again.shared.digest == host.shared.digest
