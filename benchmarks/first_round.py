@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from _report import measure, options, report
 
-ROUNDS, STEPS, SEEDS, SIZE = 4, 15, 3, 5
+ROUNDS, STEPS, SEEDS, SIZE = 3, 15, 3, 5
 
 
 def federation(seed: int, members: tuple[str, ...], rounds: int, steps: int, limit: int | None) -> dict[str, Any]:

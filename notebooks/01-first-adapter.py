@@ -30,8 +30,9 @@
 # %% [markdown]
 # ## 1. The model, before you
 #
-# The **backbone** is small: 11 million numbers, trained on 6,700 freely licensed emoji, icons, clip-art drawings and
-# portraits. It knows cats and umbrellas. It does not know you.
+# The **backbone** is the part that already knows how to draw, a little. It is tiny: 11 million numbers, trained on 6,742
+# freely licensed emoji, icons, clip-art drawings and portraits. (The models behind the well-known picture generators are
+# a hundred to a thousand times larger.) It has met cats and umbrellas. It has not met you.
 
 # %%
 from fedart_nb import ArtPanel, Session, TrainPanel
@@ -45,14 +46,15 @@ PROMPTS = ["cat face", "strawberry", "house", "smiling face"]
 contact_sheet(before.pictures, PROMPTS, columns=4)
 
 # %% [markdown]
-# Four prompts, four seeds. The model starts from noise and removes a little of it in each of twenty steps. The same
-# seed always gives the same noise, so whatever changes later is the adapter's doing.
+# Not pretty? Good: there is something to teach. Four prompts, four *seeds*. Each picture starts as pure noise, and in
+# twenty steps the model carries the noise away. The same seed always gives the same noise, so whatever changes further
+# down is the adapter's doing.
 
 # %% [markdown]
 # ## 2. Your pictures
 #
 # Pick sample art, or type the path of a folder with your own drawings. Twenty pictures are enough for a beginning.
-# Untick a picture and training will never read it.
+# Untick a picture, and training will never read it.
 #
 # The panel first says **where this kernel runs**. On your own computer, "local" means what you think. On a public
 # server it means somebody else's machine: use the sample art there.
@@ -62,7 +64,7 @@ art = ArtPanel(session)
 art
 
 # %% [markdown]
-# Rather not choose? This cell loads thick outlines and flat colour by the OpenMoji project.
+# Rather not choose? The next cell loads thick outlines and flat colours by the OpenMoji project.
 
 # %%
 if session.art is None:
@@ -72,38 +74,46 @@ session.art
 # %% [markdown]
 # ## 3. Train
 #
-# The model is shown one of your pictures with noise on it and must say what the noise was. Its error is the **loss**.
-# The backbone stays frozen; only the adapter learns, about a hundred and seventy thousand numbers.
+# The model is shown one of your pictures half drowned in noise, and must point the way back to the picture. How far it
+# points astray is the **loss**. The backbone stays frozen; only the adapter learns: about 164,000 numbers, one for every
+# 67 of the backbone.
 #
-# Some of your pictures are **held out**: never learnt from, only used to ask "does this help with drawings that you
-# have not seen?" Watch that second curve. *Before you press Start: which of the two curves will fall further?*
+# A fifth of your pictures are **held out**: never learnt from, only asked about. They answer the question that matters:
+# does this help with drawings the model has *not* seen? *Before you press Start: which will fall further, the loss on the
+# pictures it learns from, or the loss on those it never sees?*
 
 # %%
 training = TrainPanel(session, prompts=PROMPTS)
 training
 
 # %% [markdown]
-# Press **Start** above, or run the next cell. **Cancel** keeps what was learnt so far and **Resume** goes on from there.
+# Press **Start** above, or run the next cell, which presses it for you and waits. **Cancel** keeps what was learnt so
+# far, and **Resume** goes on from there.
 
 # %%
-if session.personal is None and not (training.job and not training.job.has_ended):
+if training.job is None or training.job.state == "cancelled":
     training.start()
 await training.job
 
 # %% [markdown]
-# ## 4. The same prompts, in your manner
+# ## 4. Turn it up
 #
-# Nothing but the adapter differs between the two rows: same words, same noise.
+# An adapter has a volume knob. At 0 the backbone draws alone, at 1 the adapter is as loud as it was trained to be. Beyond
+# that it shouts. Nothing else differs between the rows: same words, same noise. *Where does a strawberry stop being one?*
 
 # %%
-*_, after = session.pictures(PROMPTS, seeds=[1, 2, 3, 4])
-contact_sheet([*before.pictures, *after.pictures], [*PROMPTS, *[f"{p}, yours" for p in PROMPTS]], columns=4)
+sheet, labels = [*before.pictures], [f"{prompt}, 0" for prompt in PROMPTS]
+for volume in (0.5, 1, 2):
+    *_, drawn = session.pictures(PROMPTS, seeds=[1, 2, 3, 4], shared=0, personal=volume)
+    sheet += [*drawn.pictures]
+    labels += [f"{prompt}, {volume}" for prompt in PROMPTS]
+contact_sheet(sheet, labels, columns=4)
 
 # %% [markdown]
 # ## 5. A number to hold against the pictures
 #
 # Pictures persuade, so here is something that does not: the loss on your held-out drawings, with the same noise for
-# both. Lower is better. If it did not fall, the adapter has learnt your training pictures by heart and nothing else.
+# both. Lower is better. If it did not fall, the adapter has learnt your training pictures by heart, or nothing at all.
 
 # %%
 losses = {
@@ -115,12 +125,12 @@ losses
 # %% [markdown]
 # ## 6. Where it is
 #
-# The adapter is one small file on this machine, in the format that plain `diffusers` reads with `load_lora_weights`.
-# It is yours. Nothing was sent anywhere: there was nowhere to send it to.
+# The adapter is one small file on the kernel's machine, in the format that plain `diffusers` reads with
+# `load_lora_weights`. It is yours. Nothing was sent anywhere: nobody was there to send it to.
 
 # %%
 session.personal.save(session.folder / "personal")
 
 # %% [markdown]
 # **Say it to a friend:** *what is in that file, and what of your drawings could somebody read out of it?* If you are
-# not sure, good. Notebook `02-what-an-update-gives-away` will try, and `04-rounds-together` trains with other people.
+# not sure, that is the right answer for now; a later notebook tries it. Next, `04-rounds-together`: the same, in company.

@@ -16,12 +16,13 @@
 #
 # **Several people, each in a kernel of their own, teach one shared adapter, and no picture leaves any kernel.**
 #
-# One person **hosts**: opens a room and hands out an invite link. Everybody else is an **artist**. In each *round* every
-# artist's kernel trains the shared adapter a little on pictures that only it can see, and sends the *difference*, the
-# **update**. The host adds the updates up and everybody gets the average back. Twenty-five minutes.
+# Think of a sketchbook that travels without anybody's drawings in it. One person **hosts**: opens a room and hands out an
+# invite link. Everybody else is an **artist**. In each *round* every artist's kernel trains the shared adapter a little,
+# on pictures that only it can see, and sends the *difference* this made: the **update**. The host averages the updates,
+# and everybody gets the new shared adapter back. Twenty-five minutes.
 #
 # ⚠ **Updates are visible to the relay in this build.** The pictures stay, but an update is not nothing: with enough
-# effort things can be read out of it. A later notebook shows how, and what hides it.
+# effort, things can be read out of it. A later notebook shows how, and what hides it.
 #
 # *How to use this page:* the host runs the cells under **If you host**, an artist those under **If you are an artist**.
 # Alone? *Run all cells*: this kernel then hosts, takes part as one artist, and invites two sample artists for company.
@@ -37,6 +38,7 @@ NAME = os.environ.get("FEDART_NAME", "Ada")  # shown to the room
 ART = os.environ.get("FEDART_ART", "openmoji")  # sample art, if you choose none of your own
 INVITE = os.environ.get("FEDART_INVITE", "")  # paste the host's link here, or into the panel below
 STEPS = 4 if fast_mode() else 20  # training steps of one round
+studio = None  # the host's panel, in the host's kernel
 PROMPTS = ["cat face", "strawberry", "rocket", "smiling face"]
 
 # %% [markdown]
@@ -50,7 +52,7 @@ studio = HostPanel(Host("Studio"), rounds=2, min_artists=int(os.environ.get("FED
 studio
 
 # %% [markdown] tags=["host"]
-# Press **Open room**, send the link to the others, then press **Start rounds**. Or run this cell.
+# Press **Open room**, send the link to the others, then press **Start rounds**. Or run the next cell, which does both.
 
 # %% tags=["host"]
 if studio.invite is None:
@@ -59,7 +61,7 @@ if studio.job is None or studio.job.has_ended:
     studio.start_rounds()
 
 # %% [markdown]
-# For a rehearsal, two of the sample artists come in from this kernel. Leave the cell out when real people are coming.
+# For a rehearsal, two of the sample artists come in from this kernel. Skip the cell when real people are coming.
 
 # %% tags=["rehearsal"]
 from fedart_nb.rehearsal import rehearse
@@ -88,11 +90,12 @@ async for event in solo.job.follow():
 alone = session.personal
 
 # %% [markdown] tags=["artist"]
-# Now the room. The panel shows the **plan** before anything is trained: what will leave, how large it is, to whom it is
-# visible. Tick *Ask me before each round* to decide each time; *Leave* works at any moment.
+# Now the room: paste the host's link and press **Join**. Tick *Ask me before each round*, and the panel shows you the
+# **plan** before anything is trained: what would leave, how large it is, who could read it. Then you decide. *Leave*
+# works at any moment.
 
 # %% tags=["artist"]
-room = RoomPanel(session, invite=INVITE or str(studio.invite), ask=False)
+room = RoomPanel(session, invite=INVITE or str(studio.invite if studio else ""), ask=False)
 room
 
 # %% tags=["artist"]
@@ -102,8 +105,8 @@ async for event in room.job.follow():
     print(NAME, "in the room:", event)
 
 # %% [markdown] tags=["artist"]
-# The rounds are over. The **shared adapter** has seen everybody's art through everybody's updates, and is nobody's
-# style in particular. So train a **personal adapter** on top of it. This one is never sent.
+# The rounds are over. The **shared adapter** has learnt from everybody's art without seeing any of it, and draws in
+# nobody's manner in particular. So train a **personal adapter** on top of it. This one is never sent.
 
 # %% tags=["artist"]
 personal = TrainPanel(session, prompts=PROMPTS[:2], steps=2 * STEPS)
@@ -121,7 +124,7 @@ keepsake
 
 # %% [markdown] tags=["artist"]
 # If *alone* won, that is a finding, not a failure: few steps, few artists and very different hands often end that way.
-# What a federation is worth, and to whom, is the question of notebook 7.
+# What company is worth, and to whom, is a question for a later notebook.
 
 # %% [markdown]
 # **Say it to a friend:** *your pictures stayed; what did the host get that was not there before?*

@@ -52,15 +52,19 @@ def smoothed(values: Sequence[float], *, memory: float = 0.9) -> list[float]:
     return out
 
 
-def loss_curve(steps: Iterable[_HasLoss], *, total: int | None = None, width_in: float = 6.4) -> Drawn:
+def loss_curve(
+    steps: Iterable[_HasLoss], *, total: int | None = None, before: float | None = None, width_in: float = 6.4
+) -> Drawn:
     """Draw training loss (each step faint, smoothed line solid) and held-out loss (dashed, with markers).
 
-    `total` fixes the right end of the axis while training goes on. The axes are linear and begin where the losses do,
-    not at zero. Works with any number of steps, none included.
+    `total` fixes the right end of the axis while training goes on; `before` is the held-out loss at step 0. The axes
+    are linear and begin where the losses do, not at zero. Works with any number of steps, none included.
     """
     steps = list(steps)
     index, losses = [step.index for step in steps], [float(step.loss) for step in steps]
     held_out = [(step.index, float(step.held_out_loss)) for step in steps if step.held_out_loss is not None]
+    if before is not None and steps:
+        held_out.insert(0, (0, float(before)))
     smooth = smoothed(losses)
     return Drawn(
         alt=_alt(index, smooth, held_out, total),
@@ -79,6 +83,7 @@ def _draw(
 ) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(width_in, 2.6), layout="constrained")
     FigureCanvasSVG(figure)
@@ -90,6 +95,8 @@ def _draw(
         style: dict[str, Any] = {"linestyle": (0, (5, 2)), "marker": "o", "markersize": 4.5}
         axes.plot(x, y, color=_CURVES[1], linewidth=1.8, label="held-out loss", **style)
     axes.set_xlim(0, max(total or 1, index[-1] if index else 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(y=0.18)
     axes.set_xlabel("step", color=_INK)
     axes.set_ylabel("denoising loss", color=_INK)
     axes.tick_params(colors=_INK, length=3)
@@ -99,7 +106,7 @@ def _draw(
         spine.set_color(_INK)
         spine.set_alpha(0.5)
     if index:
-        axes.legend(frameon=False, labelcolor=_INK, loc="upper right", fontsize=9)
+        axes.legend(frameon=False, labelcolor=_INK, loc="best", fontsize=9)
     else:
         axes.set_yticks([])
     out = io.StringIO()

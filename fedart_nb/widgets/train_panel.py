@@ -264,7 +264,8 @@ class TrainPanel(Panel):
 
     def _draw_curve(self, total: int, *, now: bool = False) -> None:
         if now or time.monotonic() - self._curve_at >= _CURVE_EVERY_S:
-            drawn = loss_curve(list(self.history), total=total)
+            before = getattr(self.history[-1].state, "loss_before", None) if self.history else None
+            drawn = loss_curve(list(self.history), total=total, before=before)
             self._curve.value = drawn.to_html()
             self._curve_at = time.monotonic()
 
