@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -30,9 +32,9 @@
 # %% [markdown]
 # ## 1. The model, before you
 #
-# The **backbone** is the part that already knows how to draw, a little. It is tiny: 11 million numbers, trained on 6,742
-# freely licensed emoji, icons, clip-art drawings and portraits. (The models behind the well-known picture generators are
-# a hundred to a thousand times larger.) It has met cats and umbrellas. It has not met you.
+# The **backbone** is the part that already knows how to draw, a little. It is tiny: 11 million numbers, trained on
+# 6,742 freely licensed emoji, icons, clip-art drawings and portraits. (The models behind the well-known picture
+# generators are a hundred to a thousand times larger.) It has met cats and umbrellas. It has not met you.
 
 # %%
 from fedart_nb import ArtPanel, Session, TrainPanel
@@ -74,13 +76,14 @@ session.art
 # %% [markdown]
 # ## 3. Train
 #
-# The model is shown one of your pictures half drowned in noise, and must point the way back to the picture. How far it
-# points astray is the **loss**. The backbone stays frozen; only the adapter learns: about 164,000 numbers, one for every
+# The model is shown one of your pictures half drowned in noise, and must point the way back to the picture. How far
+# it points astray is the **loss**. The backbone stays frozen; only the adapter learns: about 164,000 numbers, one for
+# every
 # 67 of the backbone.
 #
-# A fifth of your pictures are **held out**: never learnt from, only asked about. They answer the question that matters:
-# does this help with drawings the model has *not* seen? *Before you press Start: which will fall further, the loss on the
-# pictures it learns from, or the loss on those it never sees?*
+# A fifth of your pictures are **held out**: never learnt from, only asked about. They answer the question that
+# matters: does this help with drawings the model has *not* seen? *Before you press Start: which will fall further,
+# the loss on the pictures it learns from, or the loss on those it never sees?*
 
 # %%
 training = TrainPanel(session, prompts=PROMPTS)
@@ -98,8 +101,9 @@ await training.job
 # %% [markdown]
 # ## 4. Turn it up
 #
-# An adapter has a volume knob. At 0 the backbone draws alone, at 1 the adapter is as loud as it was trained to be. Beyond
-# that it shouts. Nothing else differs between the rows: same words, same noise. *Where does a strawberry stop being one?*
+# An adapter has a volume knob. At 0 the backbone draws alone, at 1 the adapter is as loud as it was trained to be.
+# Beyond that it shouts. Nothing else differs between the rows: same words, same noise. *Where does a strawberry stop
+# being one?*
 
 # %%
 sheet, labels = [*before.pictures], [f"{prompt}, 0" for prompt in PROMPTS]
@@ -133,4 +137,5 @@ session.personal.save(session.folder / "personal")
 
 # %% [markdown]
 # **Say it to a friend:** *what is in that file, and what of your drawings could somebody read out of it?* If you are
-# not sure, that is the right answer for now; a later notebook tries it. Next, `04-rounds-together`: the same, in company.
+# not sure, that is the right answer for now; a later notebook tries it. Next, `04-rounds-together`: the same, in
+# company.

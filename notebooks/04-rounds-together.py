@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -16,10 +18,10 @@
 #
 # **Several people, each in a kernel of their own, teach one shared adapter, and no picture leaves any kernel.**
 #
-# Think of a sketchbook that travels without anybody's drawings in it. One person **hosts**: opens a room and hands out an
-# invite link. Everybody else is an **artist**. In each *round* every artist's kernel trains the shared adapter a little,
-# on pictures that only it can see, and sends the *difference* this made: the **update**. The host averages the updates,
-# and everybody gets the new shared adapter back. Twenty-five minutes.
+# Think of a sketchbook that travels without anybody's drawings in it. One person **hosts**: opens a room and hands
+# out an invite link. Everybody else is an **artist**. In each *round* every artist's kernel trains the shared adapter
+# a little, on pictures that only it can see, and sends the *difference* this made: the **update**. The host averages
+# the updates, and everybody gets the new shared adapter back. Twenty-five minutes.
 #
 # ⚠ **Updates are visible to the relay in this build.** The pictures stay, but an update is not nothing: with enough
 # effort, things can be read out of it. A later notebook shows how, and what hides it.

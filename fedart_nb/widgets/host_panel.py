@@ -252,7 +252,8 @@ class HostPanel(Panel):
             self.value = self._latest
         done = self._latest.number if self._latest else 0
         if job.state == "done":
-            text, level, title = f"All {done} rounds are over. The shared adapter is in host.shared.", "success", "Done"
+            over = "The round is over" if done == 1 else f"All {done} rounds are over"
+            text, level, title = f"{over}. The shared adapter is in host.shared.", "success", "Done"
         elif job.state == "cancelled":
             text = "The room is closed." if self._closing else "Stopped. Start rounds goes on with the round."
             level, title = "info", "Closed" if self._closing else "Paused"

@@ -111,7 +111,8 @@ def before_and_after(
         lines.append(f'<tr><th scope="row">{escape(title)}</th>{"".join(cells)}</tr>')
     return (
         f'<table class="fedart-compare" style="min-width:{110 + 84 * len(prompts)}px;'
-        f'max-width:{110 + (size_px + 14) * len(prompts)}px"><caption>The same prompts and the same noise, drawn by each</caption>'
+        f'max-width:{110 + (size_px + 14) * len(prompts)}px">'
+        "<caption>The same prompts and the same noise, drawn by each</caption>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     )
 

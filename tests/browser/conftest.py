@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -115,6 +116,11 @@ class Lab:
         )
         nbformat.write(notebook, self.folder / name)
         return name
+
+    def copy(self, name: str, new: str) -> str:
+        """Copy one of the notebooks, so that two people have one each; returns the copy's name."""
+        shutil.copy(self.folder / name, self.folder / new)
+        return new
 
     def open_notebook(self, page: Page, name: str) -> None:
         """Open a notebook in a workspace of its own and wait until its kernel is idle."""
@@ -234,6 +240,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory, relay: str) -> Iterator[Lab]:
             yield Lab(f"http://127.0.0.1:{port}", token, folder)
         finally:
             process.terminate()  # jupyter_server shuts its kernels down first
+
+
+@pytest.fixture(autouse=True)
+def _kernels_end_with_the_test(lab: Lab) -> Iterator[None]:
+    """A kernel with torch keeps half a gigabyte: shut down what a test has started."""
+    yield
+    with httpx.Client(base_url=lab.url, headers={"Authorization": f"token {lab.token}"}, timeout=LAB_S) as client:
+        for kernel in client.get("/api/kernels").json():
+            client.delete(f"/api/kernels/{kernel['id']}")
 
 
 def _free_port() -> int:

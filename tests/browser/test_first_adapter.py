@@ -55,5 +55,5 @@ def test_art_is_chosen_an_adapter_trained_cancelled_and_resumed_and_the_page_rel
     expect(training.get_by_alt_text("“cat face”, drawn by: With your adapter")).to_be_visible()
     expect(training.get_by_label("Steps", exact=True)).to_have_value(str(done + 2))
     expect(art.get_by_role("checkbox").first).not_to_be_checked()
-    art.get_by_role("checkbox").first.check()
+    art.get_by_alt_text("dove symbol").click()  # the whole tile is the checkbox's label
     expect(art.get_by_text("82 of 82 pictures included").first).to_be_visible()
