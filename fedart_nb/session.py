@@ -24,7 +24,7 @@ from .diffusion import (
     sample,
     train,
 )
-from .errors import FedArtError, RoundError, TrainingError
+from .errors import FedArtError, RelayUnreachable, RoundError, TrainingError
 from .events import Joined, Note, RoundClosed, RoundOpened, Sampled, SampleStep, Step, Trained, UpdateSent, Waiting
 from .files import folder_name, write_private
 from .relay import Envelope, Invite, RelayClient, Transport
@@ -245,6 +245,9 @@ class Session:
                     if message.sender == side.host and message.attachment_refs:
                         envelope = transport.fetch(message, _LIMIT_BYTES)
                     side.feed(envelope)
+                except RelayUnreachable as error:
+                    yield Note(str(error), "warning")
+                    break  # the cursor stays: the same message is asked for again
                 except FedArtError as error:
                     yield Note(str(error), "error")
                 self._cursor = seq

@@ -16,7 +16,7 @@ from tiny import build
 from fedart_nb.art import ArtSet
 from fedart_nb.art.collecting import Picture
 from fedart_nb.diffusion import Backbone, TrainConfig
-from fedart_nb.errors import FedArtError, RelayRefused, RoundError, TrainingError
+from fedart_nb.errors import FedArtError, RelayRefused, RelayUnreachable, RoundError, TrainingError
 from fedart_nb.events import Note, RoundClosed, RoundOpened, Step, Trained, UpdateSent
 from fedart_nb.host import Host
 from fedart_nb.relay import Invite, MemoryRelay
@@ -194,6 +194,34 @@ def test_who_comes_late_takes_part_from_the_next_round_on(host: Host, enter: Ent
         done(future)
     assert host.shared is not None
     assert [s.shared and s.shared.digest for s in (ada, ben, cy)] == [host.shared.digest] * 3
+
+
+class Stumbling:
+    """A transport whose first download of an attachment finds the relay away."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.stumbles = inner, 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def fetch(self, envelope: Any, limit_bytes: int) -> Any:
+        if self.stumbles:
+            self.stumbles -= 1
+            raise RelayUnreachable("The relay does not answer.")
+        return self.inner.fetch(envelope, limit_bytes)
+
+
+def test_a_plan_whose_download_failed_is_asked_for_again(
+    relay: MemoryRelay, host: Host, enter: Enter, open_session: Open, kernels: Kernels
+) -> None:
+    ada = enter("Ada")
+    ben = open_session("Ben", art=ArtSet.sample("fluent_ink", limit=6, size_px=32))
+    ben.join(transport=Stumbling(relay.connect(ben.identity)))
+    hosting = kernels.run(host.rounds())
+    futures = [kernels.run(session.rounds()) for session in (ada, ben)]
+    assert [event.contributors for event in of(RoundClosed, done(hosting))] == [2, 2]
+    assert "does not answer" in of(Note, [done(future) for future in futures][1])[0].text
 
 
 def test_a_round_skipped_by_consent_trains_nothing_and_sends_no_more_than_the_no(
