@@ -103,8 +103,12 @@ def card(parts: dict[str, list[pool.Record]], log: Path) -> str:
     measured = {"autoencoder": "psnr_held_out", "denoiser": "held_out_pictures"}
     last = {s: next(e for e in reversed(events) if e["stage"] == s and m in e) for s, m in measured.items()}
     ae, dn = last["autoencoder"], last["denoiser"]
-    sources = Counter((r.source, r.licence) for rs in parts.values() for r in rs)
-    rows = "\n".join(f"| {source} | {n} | {licence} |" for (source, licence), n in sorted(sources.items()))
+    used = [r for rs in parts.values() for r in rs]
+    sources = Counter((r.source, r.licence) for r in used)
+    origins = {source: sorted({r.origin for r in used if r.source == source}) for source, _ in sources}
+    rows = "\n".join(
+        f"| {s} | {n} | {_credit(origins[s])} | {licence} |" for (s, licence), n in sorted(sources.items())
+    )
     return f"""# The embedded backbone
 
 A small latent diffusion pipeline that ships with fedart-nb: 128 px pictures, 4x16x16 latents, drawn in the manner of
@@ -143,7 +147,12 @@ artists' pictures is among them. Two sources (streamline_emojis, streamline_ulti
 sample artist `freehand`, in another style; the designer of `lorelei` was left out. The openclipart captions are file
 names and noisy. The weights are released under the MIT licence of this repository; keep this table with them.
 
-| source | pictures | licence |
-|---|---|---|
+| source | pictures | from, by | licence |
+|---|---|---|---|
 {rows}
 """
+
+
+def _credit(origins: list[str]) -> str:
+    """One origin as it stands; of many authors in one package, their number."""
+    return origins[0] if len(origins) == 1 else f"{origins[0].split(' (')[0]} ({len(origins)} authors)"

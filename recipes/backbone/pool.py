@@ -60,11 +60,12 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 @dataclass(frozen=True)
 class Record:
-    """One picture of the pool: path, caption, source (the style word), licence and part (train/pictures/captions)."""
+    """One picture of the pool: path, caption, source (the style word), origin (package, author), licence and part."""
 
     path: Path
     caption: str
     source: str
+    origin: str
     licence: str
     part: str
 
@@ -113,7 +114,7 @@ def read_pool(folder: Path) -> list[Record]:
             part = "pictures"
         else:
             part = "train"
-        records.append(Record(folder / row["file"], caption, row["artist"], row["licence"], part))
+        records.append(Record(folder / row["file"], caption, row["artist"], row["source"], row["licence"], part))
     return records
 
 
