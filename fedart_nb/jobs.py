@@ -110,19 +110,21 @@ class Job:
         return self._poll().__await__()
 
     async def follow(self, *, every_s: float = 2.0) -> AsyncIterator[Any]:
-        """Yield the latest event whenever it has changed, at most one in `every_s` seconds, and always the last one.
+        """Yield the latest event whenever it says something new, at most one in `every_s` seconds, and always the last.
 
         Buttons stay alive meanwhile, as with `await job`. What the generator raised is raised at the end.
 
         >>> async for event in job.follow():  # doctest: +SKIP
         ...     print(event)
         """
-        told, not_before = 0, 0.0
+        told, not_before, said = 0, 0.0, ""
         while True:
             ended = self._ended.is_set()
             if self._seen > told and (ended or time.monotonic() >= not_before):
-                told, not_before = self._seen, time.monotonic() + every_s
-                yield self.last
+                told, event = self._seen, self.last
+                if str(event) != said:  # ten times "Waiting for the others." would tell nobody anything
+                    said, not_before = str(event), time.monotonic() + every_s
+                    yield event
             if ended:
                 break
             await asyncio.sleep(_POLL_S)

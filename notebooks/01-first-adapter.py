@@ -5,8 +5,6 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
-#       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -78,8 +76,7 @@ session.art
 #
 # The model is shown one of your pictures half drowned in noise, and must point the way back to the picture. How far
 # it points astray is the **loss**. The backbone stays frozen; only the adapter learns: about 164,000 numbers, one for
-# every
-# 67 of the backbone.
+# every 67 of the backbone.
 #
 # A fifth of your pictures are **held out**: never learnt from, only asked about. They answer the question that
 # matters: does this help with drawings the model has *not* seen? *Before you press Start: which will fall further,

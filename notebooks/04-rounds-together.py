@@ -5,8 +5,6 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
-#       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -39,7 +37,7 @@ from fedart_nb.settings import fast_mode
 NAME = os.environ.get("FEDART_NAME", "Ada")  # shown to the room
 ART = os.environ.get("FEDART_ART", "openmoji")  # sample art, if you choose none of your own
 INVITE = os.environ.get("FEDART_INVITE", "")  # paste the host's link here, or into the panel below
-STEPS = 4 if fast_mode() else 20  # training steps of one round
+STEPS, DRAWING = (4, 4) if fast_mode() else (20, 20)  # training steps of one round, drawing steps of one picture
 studio = None  # the host's panel, in the host's kernel
 PROMPTS = ["cat face", "strawberry", "rocket", "smiling face"]
 
@@ -50,7 +48,12 @@ PROMPTS = ["cat face", "strawberry", "rocket", "smiling face"]
 # computer; without it the panel starts one in this kernel.
 
 # %% tags=["host"]
-studio = HostPanel(Host("Studio"), rounds=2, min_artists=int(os.environ.get("FEDART_ARTISTS", "3")), steps=STEPS)
+studio = HostPanel(
+    Host("Studio"),
+    rounds=2,
+    steps=STEPS,
+    min_artists=int(os.environ.get("FEDART_ARTISTS", "3")),
+)
 studio
 
 # %% [markdown] tags=["host"]
@@ -85,7 +88,7 @@ art
 # Before you meet the others, train an adapter **alone**. It is the honest comparison: what would you have without them?
 
 # %% tags=["artist"]
-solo = TrainPanel(session, prompts=PROMPTS[:2], steps=2 * STEPS)
+solo = TrainPanel(session, prompts=PROMPTS[:2], steps=2 * STEPS, on_shared=False)
 solo.start()
 async for event in solo.job.follow():
     print(NAME, "alone:", event)
@@ -121,7 +124,7 @@ async for event in personal.job.follow():
 # personal together? The table has the answer for **your** art; ask your neighbour for theirs.
 
 # %% tags=["artist"]
-keepsake = Keepsake.of(session, PROMPTS, alone=alone)
+keepsake = Keepsake.of(session, PROMPTS, alone=alone, steps=DRAWING)
 keepsake
 
 # %% [markdown] tags=["artist"]

@@ -34,6 +34,7 @@ class TrainPanel(Panel):
 
     `value` is the last `Trained` event, or None. `history` holds the steps so far, `before` and `after` the pictures
     that the backbone alone and your adapter drew from the same prompts and noise, uint8 (n, height, width, 3).
+    With `on_shared=False` a shared adapter that the session holds is left out of it.
 
     Example:
         >>> panel = TrainPanel(session, prompts=["a red fox"], steps=40)
@@ -54,6 +55,7 @@ class TrainPanel(Panel):
         learning_rate: float = 3e-3,
         seed: int = 1,
         pictures: int = 3,
+        on_shared: bool = True,
     ) -> None:
         super().__init__(session)
         self.session = session
@@ -63,10 +65,11 @@ class TrainPanel(Panel):
         self.resume_state: Any = None
         self._trained: Trained | None = None
         self._prompts = tuple(prompts) if prompts is not None else None
-        self._seed, self._count = seed, pictures
+        self._seed, self._count, self._on_shared = seed, pictures, on_shared
         self._phase = ""
         self._unknown: list[str] = []
         self._curve_at = 0.0
+        self._loss_before: float | None = None  # on the held-out pictures, at step 0
         self._build(steps or (_FAST_STEPS if settings.fast_mode() else PRESETS["Sensible"]), rank, learning_rate)
         self._find_unfinished()
 
@@ -184,9 +187,10 @@ class TrainPanel(Panel):
             self.before = yield from self._draw(shared=0.0, personal=0.0)
         self._phase = "Training"
         yield Note("Encoding your pictures (once)")
-        for event in self.session.train_personal(config, adapter=adapter, resume=state):
+        for event in self.session.train_personal(config, adapter=adapter, resume=state, on_shared=self._on_shared):
             if isinstance(event, Step):
                 self.resume_state = event.state
+                self._loss_before = getattr(event.state, "loss_before", None)
                 self.history.append(replace(event, state=None))
             elif isinstance(event, Trained):
                 self._trained = event
@@ -194,7 +198,7 @@ class TrainPanel(Panel):
             yield event
         if self.prompts:
             self._phase = f"Drawing: {_YOURS}"
-            self.after = yield from self._draw(shared=1.0, personal=1.0)
+            self.after = yield from self._draw(shared=float(self._on_shared), personal=1.0)
 
     def _draw(self, *, shared: float, personal: float) -> Generator[Any, None, Any]:
         seeds = [self._seed + i for i in range(len(self.prompts))]
@@ -264,8 +268,7 @@ class TrainPanel(Panel):
 
     def _draw_curve(self, total: int, *, now: bool = False) -> None:
         if now or time.monotonic() - self._curve_at >= _CURVE_EVERY_S:
-            before = getattr(self.history[-1].state, "loss_before", None) if self.history else None
-            drawn = loss_curve(list(self.history), total=total, before=before)
+            drawn = loss_curve(list(self.history), total=total, before=self._loss_before)
             self._curve.value = drawn.to_html()
             self._curve_at = time.monotonic()
 

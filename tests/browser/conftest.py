@@ -123,11 +123,12 @@ class Lab:
         return new
 
     def open_notebook(self, page: Page, name: str) -> None:
-        """Open a notebook in a workspace of its own and wait until its kernel is idle."""
+        """Open a notebook in a workspace of its own, in the light theme, and wait until its kernel is idle."""
         workspace = secrets.token_hex(4)
         page.goto(f"{self.url}/lab/workspaces/{workspace}/tree/{name}?reset&token={self.token}")
         expect(page.locator(".jp-Notebook")).to_be_visible(timeout=LAB_S * 1000)
         expect(page.locator("#jupyterlab-splash")).to_have_count(0, timeout=LAB_S * 1000)
+        self.theme(page, "Light")
         self.wait_for_kernel(page)
 
     def wait_for_kernel(self, page: Page) -> None:

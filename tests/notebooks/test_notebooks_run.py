@@ -16,7 +16,7 @@ from fedart_nb.relay.process import relay_process
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 FIRST_PICTURE_S = 150  # 60 s are promised on two idle cores; here other tests may run beside it
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(420)]
 
 
 def run_all(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **environment: str):

@@ -108,7 +108,7 @@ class FakeSession:
         self.drawn: list[tuple[float, float, tuple[int, ...]]] = []
         self.backbone = SimpleNamespace(unknown_words=lambda caption: ("fox",) if "fox" in caption else ())
 
-    def train_personal(self, config: Any, *, adapter: Any = None, resume: Any = None) -> Any:
+    def train_personal(self, config: Any, *, adapter: Any = None, resume: Any = None, on_shared: bool = True) -> Any:
         self.trained_with.append((config, adapter, resume))
         first = resume.step if resume else 0
         for i in range(first + 1, config.steps + 1):
