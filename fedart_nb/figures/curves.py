@@ -92,7 +92,7 @@ def _draw(
     axes.plot(index, smooth, color=_CURVES[0], linewidth=2.4, label="training loss, smoothed")
     if held_out:
         x, y = zip(*held_out, strict=True)
-        style: dict[str, Any] = {"linestyle": (0, (5, 2)), "marker": "o", "markersize": 4.5}
+        style: dict[str, Any] = {"linestyle": (0, (5, 2)), "marker": "o", "markersize": 4.5, "clip_on": False}
         axes.plot(x, y, color=_CURVES[1], linewidth=1.8, label="held-out loss", **style)
     axes.set_xlim(0, max(total or 1, index[-1] if index else 1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -21,6 +21,7 @@ from fedart_nb.widgets.upload import Upload
 __all__ = ["ArtPanel"]
 
 _PAGE = 24
+_LICENCES = {"CC-PDDC": "public domain (CC-PDDC)", "CC0-1.0": "public domain dedication (CC0 1.0)"}
 _STATIC_TILES = 12
 _PROBLEMS_SHOWN = 100
 
@@ -261,7 +262,7 @@ class ArtPanel(Panel):
         info = samples.get(self._sample.value)
         if info is not None:
             share = "; what you make of it must be shared under the same licence" if info.share_alike else ""
-            self._licence.value = f'<p class="fedart-lead">{escape(f"Licence: {info.licence}{share}.")}</p>'
+            self._licence.value = f'<p class="fedart-lead">{escape(f"Licence: {_LICENCES.get(info.licence, info.licence)}{share}.")}</p>'
 
     def _art(self) -> Any:
         if self.session.art is None:

@@ -241,7 +241,7 @@ class RoomPanel(Panel):
             text = f"step {self._step.index} of {self._step.total}"
             self._progress.value = parts.progress(self._now, self._step.index, self._step.total, text)
         else:
-            self._progress.value = parts.progress(self._now, None, 1, f"Room {self._room}" if self._room else "")
+            self._progress.value = parts.progress(self._now, None, 1, f"Room: {self._room}" if self._room else "")
         self._say(self._now, now=isinstance(event, RoundClosed | UpdateSent))
         self._draw_tables()
 
@@ -304,7 +304,7 @@ class RoomPanel(Panel):
                 ("goes to", to),
                 ("training here", f"{plan.local_steps} steps on {pictures} pictures"),
                 ("never leaves", "pictures, captions, file names, losses, your own adapter"),
-                ("the host waits", f"{parts.duration(plan.join_s)} for your answer"),
+                ("the host waits", f"{parts.duration(plan.join_s)} or more, until {plan.min_artists} artists said yes"),
             ]
         )
         return known + visible_updates(why=False)
