@@ -262,7 +262,8 @@ class ArtPanel(Panel):
         info = samples.get(self._sample.value)
         if info is not None:
             share = "; what you make of it must be shared under the same licence" if info.share_alike else ""
-            self._licence.value = f'<p class="fedart-lead">{escape(f"Licence: {_LICENCES.get(info.licence, info.licence)}{share}.")}</p>'
+            licence = _LICENCES.get(info.licence, info.licence)
+            self._licence.value = f'<p class="fedart-lead">{escape(f"Licence: {licence}{share}.")}</p>'
 
     def _art(self) -> Any:
         if self.session.art is None:

@@ -151,7 +151,7 @@ def open_widgets():
     return lambda: len(ipywidgets.widgets.widget._instances)
 
 
-PLAN = SimpleNamespace(number=1, total=2, local_steps=5, batch=8, rank=4, join_s=30.0)
+PLAN = SimpleNamespace(number=1, total=2, local_steps=5, batch=8, rank=4, join_s=30.0, min_artists=3)
 
 
 class FakeRoomSession(FakeSession):
