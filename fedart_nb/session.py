@@ -174,7 +174,7 @@ class Session:
         shared: float = 1.0,
         personal: float = 1.0,
         steps: int = 20,
-        guidance: float = 4.0,
+        guidance: float = 5.0,
         preview_every: int = 0,
     ) -> Iterator[SampleStep | Sampled]:
         """Draw pictures with the session's adapters at the given weights (0 and 0: the backbone alone)."""

@@ -39,7 +39,7 @@ from fedart_nb import ArtPanel, Session, TrainPanel
 from fedart_nb.figures import contact_sheet
 
 session = Session("Me")
-PROMPTS = ["cat face", "strawberry", "house", "smiling face"]
+PROMPTS = ["cat", "red apple", "tree", "police officer"]
 
 # %%
 *_, before = session.pictures(PROMPTS, seeds=[1, 2, 3, 4], personal=0, shared=0)
@@ -99,7 +99,7 @@ await training.job
 # ## 4. Turn it up
 #
 # An adapter has a volume knob. At 0 the backbone draws alone, at 1 the adapter is as loud as it was trained to be.
-# Beyond that it shouts. Nothing else differs between the rows: same words, same noise. *Where does a strawberry stop
+# Beyond that it shouts. Nothing else differs between the rows: same words, same noise. *Where does an apple stop
 # being one?*
 
 # %%

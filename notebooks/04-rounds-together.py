@@ -39,7 +39,7 @@ ART = os.environ.get("FEDART_ART", "openmoji")  # sample art, if you choose none
 INVITE = os.environ.get("FEDART_INVITE", "")  # paste the host's link here, or into the panel below
 STEPS, DRAWING = (4, 4) if fast_mode() else (20, 20)  # training steps of one round, drawing steps of one picture
 studio = None  # the host's panel, in the host's kernel
-PROMPTS = ["cat face", "strawberry", "rocket", "smiling face"]
+PROMPTS = ["cat", "red apple", "tree", "police officer"]
 
 # %% [markdown]
 # ## If you host

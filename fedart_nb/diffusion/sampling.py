@@ -26,7 +26,7 @@ def sample(
     seeds: Sequence[int],
     adapters: Sequence[tuple[Adapter, float]] = (),
     steps: int = 20,
-    guidance: float = 4.0,
+    guidance: float = 5.0,
     preview_every: int = 0,
 ) -> Iterator[SampleStep | Sampled]:
     """Yield a `SampleStep` after every step and one `Sampled` at the end; one picture per (prompt, seed) pair.
@@ -88,7 +88,7 @@ def draw(
     seeds: Sequence[int],
     adapters: Sequence[tuple[Adapter, float]] = (),
     steps: int = 20,
-    guidance: float = 4.0,
+    guidance: float = 5.0,
 ) -> NDArray[np.uint8]:
     """`sample` without the steps in between: uint8 (n, height, width, 3)."""
     *_, last = sample(backbone, prompts, seeds=seeds, adapters=adapters, steps=steps, guidance=guidance)

@@ -85,7 +85,7 @@ def write(parts: dict[str, list[pool.Record]], *, folder: Path, log: Path, seed:
         pictures += pipeline(
             [f"{denoiser.style_word(r.source)} {r.caption}" for r in row],
             num_inference_steps=20,
-            guidance_scale=4.0,
+            guidance_scale=5.0,
             generator=[torch.Generator().manual_seed(seed + start + i) for i in range(len(row))],
             output_type="np",
         ).images.tolist()

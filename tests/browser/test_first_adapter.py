@@ -48,13 +48,13 @@ def test_art_is_chosen_an_adapter_trained_cancelled_and_resumed_and_the_page_rel
     expect(training.get_by_text("Your adapter is trained")).to_be_visible(timeout=SLOW_MS)
     expect(training.get_by_text(f"{done + 2} steps in").last).to_be_visible()
     for model in ("Backbone alone", "With your adapter"):
-        expect(training.get_by_alt_text(f"“cat face”, drawn by: {model}")).to_be_visible()
+        expect(training.get_by_alt_text(f"“cat”, drawn by: {model}")).to_be_visible()
     assert lab.look(page, "train-panel-done", training) == []
 
     # the page is reloaded: same kernel, same panels, and they still answer
     lab.save_and_reload(page)
     expect(training.get_by_text("Your adapter is trained")).to_be_visible(timeout=SLOW_MS)
-    expect(training.get_by_alt_text("“cat face”, drawn by: With your adapter")).to_be_visible()
+    expect(training.get_by_alt_text("“cat”, drawn by: With your adapter")).to_be_visible()
     expect(training.get_by_label("Steps", exact=True)).to_have_value(str(done + 2))
     expect(art.get_by_role("checkbox").first).not_to_be_checked()
     art.locator(".fedart-tile").first.click()  # all of a tile belongs to its checkbox

@@ -59,7 +59,7 @@ def test_rounds_together_for_a_lone_reader(tmp_path, monkeypatch, capsys):
     with capsys.disabled():
         print(f"\n04-rounds-together: all cells after {wall_s:.0f} s")
     for stage in ("backbone", "own adapter alone", "shared", "shared + personal"):
-        assert f"strawberry, {stage}, Ada" in html(notebook)
+        assert f"red apple, {stage}, Ada" in html(notebook)
 
 
 @pytest.mark.parametrize("name", ["01-first-adapter", "04-rounds-together"])
