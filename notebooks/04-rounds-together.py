@@ -37,7 +37,7 @@ from fedart_nb.settings import fast_mode
 NAME = os.environ.get("FEDART_NAME", "Ada")  # shown to the room
 ART = os.environ.get("FEDART_ART", "openmoji")  # sample art, if you choose none of your own
 INVITE = os.environ.get("FEDART_INVITE", "")  # paste the host's link here, or into the panel below
-STEPS, DRAWING = (4, 4) if fast_mode() else (20, 20)  # training steps of one round, drawing steps of one picture
+STEPS, DRAWING = (4, 4) if fast_mode() else (30, 20)  # training steps of one round, drawing steps of one picture
 studio = None  # the host's panel, in the host's kernel
 PROMPTS = ["cat", "red apple", "tree", "police officer"]
 
@@ -88,7 +88,7 @@ art
 # Before you meet the others, train an adapter **alone**. It is the honest comparison: what would you have without them?
 
 # %% tags=["artist"]
-solo = TrainPanel(session, prompts=PROMPTS[:2], steps=2 * STEPS, on_shared=False)
+solo = TrainPanel(session, prompts=PROMPTS[:2], steps=4 * STEPS, on_shared=False)
 solo.start()
 async for event in solo.job.follow():
     print(NAME, "alone:", event)
@@ -114,7 +114,7 @@ async for event in room.job.follow():
 # nobody's manner in particular. So train a **personal adapter** on top of it. This one is never sent.
 
 # %% tags=["artist"]
-personal = TrainPanel(session, prompts=PROMPTS[:2], steps=2 * STEPS)
+personal = TrainPanel(session, prompts=PROMPTS[:2], steps=4 * STEPS)
 personal.start()
 async for event in personal.job.follow():
     print(NAME, "personal:", event)
