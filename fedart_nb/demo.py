@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -100,12 +99,14 @@ class _Kernel:
 
     name: str
     environment: dict[str, str]
+    log: Path
     started: float
     manager: AsyncKernelManager = field(default_factory=AsyncKernelManager)
     client: Any = None
 
     async def start(self) -> None:
-        await self.manager.start_kernel(env=os.environ | self.environment, stdout=sys.stderr, stderr=sys.stderr)
+        with self.log.open("wb") as log:  # what the process itself says, beside what its cells print
+            await self.manager.start_kernel(env=os.environ | self.environment, stdout=log, stderr=log)
         self.client = self.manager.client()
         self.client.start_channels()
         await self.client.wait_for_ready(timeout=120)
@@ -149,7 +150,8 @@ async def _workshop(cells: list[Cell], relay: str, folder: Path, started: float)
     common = {"OMP_NUM_THREADS": "1", "FEDART_THREADS": "1", "FEDART_RELAY": relay, "FEDART_ARTISTS": str(len(ARTISTS))}
 
     def kernel(name: str, **more: str) -> _Kernel:
-        return _Kernel(name, {**common, "FEDART_HOME": str(folder / name), "FEDART_NAME": name, **more}, started)
+        environment = {**common, "FEDART_HOME": str(folder / name), "FEDART_NAME": name, **more}
+        return _Kernel(name, environment, folder / f"{name}.log", started)
 
     host = kernel("Studio")
     artists = [kernel(name, FEDART_ART=art) for name, art in ARTISTS]
