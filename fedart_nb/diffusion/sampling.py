@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -92,7 +93,8 @@ def draw(
 ) -> NDArray[np.uint8]:
     """`sample` without the steps in between: uint8 (n, height, width, 3)."""
     *_, last = sample(backbone, prompts, seeds=seeds, adapters=adapters, steps=steps, guidance=guidance)
-    return np.asarray(last.pictures, np.uint8) if isinstance(last, Sampled) else np.empty((0, 0, 0, 3), np.uint8)
+    pictures: NDArray[np.uint8] = cast("Sampled", last).pictures
+    return pictures
 
 
 def latent_colours(latents: torch.Tensor) -> NDArray[np.uint8]:

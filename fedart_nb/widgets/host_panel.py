@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["HostPanel"]
 
 _HERE, _THERE = "Start a relay in this kernel", "Use a relay that is running"
-_LOG_LINES = 60
 
 #: A host's own relay outlives its panel: artists still read the last result when the cell is run again.
 _relays: WeakKeyDictionary[Any, RunningRelay] = WeakKeyDictionary()
@@ -273,10 +272,7 @@ class HostPanel(Panel):
             parts.table(("artist", "state", "progress", "last seen"), rows, caption=caption, safe=True) if rows else ""
         )
         self._roster.value = parts.scrolling(table, "Artists in the room") if table else ""
-        lines = "".join(f"<li>{escape(line)}</li>" for line in self._lines[-_LOG_LINES:])
-        log = (
-            f'<details><summary>What happened</summary><ul class="fedart-list">{lines}</ul></details>' if lines else ""
-        )
+        log = parts.happened(self._lines)
         if self._log.value != log:
             self._log.value = log
 

@@ -22,6 +22,7 @@ __all__ = [
     "duration",
     "facts",
     "field",
+    "happened",
     "heading",
     "notice",
     "picture",
@@ -31,6 +32,8 @@ __all__ = [
     "style_sheet",
     "table",
 ]
+
+_LOG_LINES = 60
 
 Level = Literal["info", "success", "warning", "danger"]
 
@@ -115,6 +118,12 @@ def before_and_after(
         "<caption>The same prompts and the same noise, drawn by each</caption>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     )
+
+
+def happened(lines: Sequence[str]) -> str:
+    """The newest of a panel's log lines, folded away; nothing when there are none."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines[-_LOG_LINES:])
+    return f'<details><summary>What happened</summary><ul class="fedart-list">{items}</ul></details>' if items else ""
 
 
 def scrolling(html: str, label: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -23,7 +22,6 @@ __all__ = ["VISIBLE_UPDATES", "RoomPanel", "visible_updates"]
 
 VISIBLE_UPDATES = "Updates are visible to the relay in this build"
 _LOOK_S = 0.2  # while a person thinks, the job looks this often whether it was cancelled
-_LOG_LINES = 60
 
 
 def visible_updates(*, why: bool = True) -> str:
@@ -273,10 +271,7 @@ class RoomPanel(Panel):
         table = parts.table(head, rows, caption=f"Lower loss is better.{before}") if rows else ""
         if self._table.value != table:
             self._table.value = table
-        lines = "".join(f"<li>{escape(line)}</li>" for line in self._lines[-_LOG_LINES:])
-        log = (
-            f'<details><summary>What happened</summary><ul class="fedart-list">{lines}</ul></details>' if lines else ""
-        )
+        log = parts.happened(self._lines)
         if self._log.value != log:
             self._log.value = log
 
