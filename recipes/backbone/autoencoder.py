@@ -1,7 +1,8 @@
 """Stage 1: a tiny f8 autoencoder (TAESD's blocks, `AutoencoderTiny`) trained on the pool's pictures.
 
 The usual layout spends most of its time at full resolution, where a CPU manages one picture a second; here the
-residual blocks sit at 1/2, 1/4 and 1/8 only, and bf16 does the rest.
+residual blocks sit at 1/2, 1/4 and 1/8 only, bf16 does the rest, and it learns from 64 px crops: the network is fully
+convolutional, so a crop teaches what a picture teaches, and of two crops the one with more in it is taken.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 
 LATENT_NOISE = 0.05
+CROP_PX = 64
 
 
-def build(latent_channels: int = 4) -> AutoencoderTiny:
+def build(latent_channels: int) -> AutoencoderTiny:
     """About 1.6 M parameters: 128x128x3 to latent_channels x16x16 and back."""
     return AutoencoderTiny(
         encoder_block_out_channels=(64, 64, 64, 64),
@@ -30,19 +32,88 @@ def build(latent_channels: int = 4) -> AutoencoderTiny:
     )
 
 
+def read(folder: Path) -> AutoencoderTiny:
+    """The checkpointed autoencoder of `folder`."""
+    weights = torch.load(folder / "autoencoder.pt", weights_only=True, map_location="cpu")["model"]
+    model = build(weights["decoder.layers.0.weight"].shape[1])
+    model.load_state_dict(weights)
+    return model
+
+
+def start_from(model: AutoencoderTiny, folder: Path) -> None:
+    """Copy a trained autoencoder's weights, also when it had fewer latent channels: new ones start without effect."""
+    old = AutoencoderTiny.from_pretrained(folder).state_dict()
+    new = model.state_dict()
+    for name, weight in new.items():
+        kept = tuple(slice(0, n) for n in old[name].shape)
+        if name == "decoder.layers.0.weight":
+            weight.zero_()
+        weight[kept] = old[name].to(weight)
+    model.load_state_dict(new)
+
+
 def to_tensor(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
     """uint8 (n, h, w, 3) to float (n, 3, h, w) in [-1, 1], channels last in memory."""
     x = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2)
     return x.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
 
 
+def crops(pictures: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
+    """Random crops, uint8 (batch, CROP_PX, CROP_PX, 3): of two places in a picture, the one with more contrast."""
+    span = pictures.shape[1] - CROP_PX
+    out = np.empty((batch, CROP_PX, CROP_PX, 3), np.uint8)
+    for row, index in enumerate(rng.integers(0, len(pictures), batch)):
+        places = rng.integers(0, span + 1, (2, 2))
+        candidates = [pictures[index, y : y + CROP_PX, x : x + CROP_PX] for y, x in places]
+        out[row] = max(candidates, key=lambda crop: crop[::4, ::4].std())
+    return out
+
+
+def vary(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Hands that the pool lacks, made from its own pictures: mirrored, recoloured, inked, in pixels, white on black."""
+    out = []
+    for picture in x:
+        y = picture.flip(2) if rng.random() < 0.5 else picture
+        kind = rng.random()
+        if kind < 0.25:
+            y = _ink(y, width=int(rng.integers(1, 4)))
+        elif kind < 0.33:
+            cells = F.avg_pool2d(y[None], 8)
+            y = F.interpolate(cells, scale_factor=8, mode="nearest")[0].roll(tuple(rng.integers(0, 8, 2)), (1, 2))
+        elif kind < 0.6:
+            y = y[torch.from_numpy(rng.permutation(3))]
+        out.append(-y if rng.random() < 0.25 else y)
+    return torch.stack(out).contiguous(memory_format=torch.channels_last)
+
+
+def _ink(picture: torch.Tensor, *, width: int) -> torch.Tensor:
+    """The picture's contours as dark lines on white, 1 to 3 px wide."""
+    grey = picture.mean(0)[None, None]
+    edges = F.pad(grey.diff(dim=3).abs(), (0, 1)) + F.pad(grey.diff(dim=2).abs(), (0, 0, 0, 1))
+    if width > 1:
+        edges = F.max_pool2d(edges, width, stride=1, padding=width // 2)[..., : grey.shape[2], : grey.shape[3]]
+    return (1 - 2 * (3 * edges[0]).clamp(0, 1)).expand(3, -1, -1)
+
+
+def ssim(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Mean structural similarity over 7 px windows (Wang et al. 2004), inputs in [-1, 1]: the perceptual term."""
+
+    def mean(t: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(t, 7, stride=2)
+
+    my, mx = mean(y), mean(x)
+    vy, vx, vxy = mean(y * y) - my * my, mean(x * x) - mx * mx, mean(x * y) - mx * my
+    c1, c2 = 0.02**2, 0.06**2
+    return (((2 * mx * my + c1) * (2 * vxy + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2))).mean()
+
+
 def reconstruction_loss(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """L1 + MSE + 0.5 L1 of finite differences at two scales: edges and ink lines count more than flat ground."""
-    loss = F.l1_loss(y, x) + F.mse_loss(y, x)
+    """L1 + 2 MSE + L1 of finite differences at two scales + (1 - SSIM) / 5: edges and ink lines count for more."""
+    loss = F.l1_loss(y, x) + 2 * F.mse_loss(y, x) + 0.2 * (1 - ssim(y, x))
     for scale in (1, 2):
         a, b = (F.avg_pool2d(t, scale) for t in (y, x)) if scale > 1 else (y, x)
         for dim in (2, 3):
-            loss = loss + 0.5 / scale * F.l1_loss(a.diff(dim=dim), b.diff(dim=dim))
+            loss = loss + 0.25 / scale * F.l1_loss(a.diff(dim=dim), b.diff(dim=dim))
     return loss
 
 
@@ -71,13 +142,25 @@ def train(
     steps: int,
     seed: int,
     device: torch.device,
-    batch: int = 16,
-    lr: float = 2e-3,
+    latent_channels: int,
+    start: Path | None = None,
+    decoder_only: bool = False,
+    batch: int = 48,
+    lr: float = 1.5e-3,
 ) -> Iterator[dict[str, float]]:
-    """Train until `steps` or `minutes`, whichever is first (the learning rate follows); resumes from `state_path`."""
+    """Train until `steps` or `minutes`, whichever is first (the learning rate follows); resumes from `state_path`.
+
+    `decoder_only` leaves the encoder as it is, so that a denoiser trained on its latents stays valid.
+    """
     torch.manual_seed(seed)
-    model = build().to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), lr, betas=(0.9, 0.99), weight_decay=1e-4)
+    model = build(latent_channels)
+    if start is not None:
+        start_from(model, start)
+    model.to(device, memory_format=torch.channels_last)
+    model.encoder.requires_grad_(not decoder_only)
+    optimiser = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr, betas=(0.9, 0.99), weight_decay=1e-4
+    )
     step, spent = 0, 0.0
     if state_path.exists():
         state = torch.load(state_path, weights_only=True, map_location=device)
@@ -93,9 +176,7 @@ def train(
             break
         for group in optimiser.param_groups:
             group["lr"] = lr * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-        x = to_tensor(pictures[rng.integers(0, len(pictures), batch)], device)
-        if rng.random() < 0.5:
-            x = x.flip(3)
+        x = vary(to_tensor(crops(pictures, batch, rng), device), rng)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             z = model.encoder(x)
             y = model.decoder(z + LATENT_NOISE * torch.randn_like(z))
@@ -110,9 +191,9 @@ def train(
         now = time.monotonic()
         spent, last = spent + now - last, now
         running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
-        if step % 200 == 0:
+        if step % 100 == 0:
             event = {"step": step, "loss": running, "lr": optimiser.param_groups[0]["lr"], "seconds": spent}
-            if step % 1000 == 0:
+            if step % 500 == 0:
                 event["psnr_held_out"] = evaluate(model, held_out, device)
                 save(state_path, model, optimiser, step, spent)
             yield event
@@ -131,9 +212,10 @@ def save(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, s
 
 @torch.no_grad()
 def encode(model: AutoencoderTiny, pictures: np.ndarray, device: torch.device, *, flip: bool = False) -> torch.Tensor:
-    """Latents (n, 4, 16, 16), unscaled, float32 on the CPU."""
+    """Latents (n, channels, 16, 16), unscaled, float32 on the CPU."""
     out = []
     for start in range(0, len(pictures), 64):
         x = to_tensor(pictures[start : start + 64], device)
-        out.append(model.encoder(x.flip(3) if flip else x).float().cpu())
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            out.append(model.encoder(x.flip(3) if flip else x).float().cpu())
     return torch.cat(out)

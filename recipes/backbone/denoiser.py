@@ -17,7 +17,7 @@ import autoencoder
 import pool
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
@@ -91,13 +91,38 @@ def build_unet(latent_channels: int) -> UNet2DConditionModel:
     return unet
 
 
+def start_from(model: torch.nn.ModuleDict, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Go on from a trained pipeline, also with other words or more latent channels: what is new starts small."""
+    old = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
+    model["unet"].load_state_dict(_widened(old.unet.state_dict(), model["unet"].state_dict()))
+    embedding = "embeddings.token_embedding.weight"
+    before = old.text_encoder.state_dict()
+    after = model["text"].state_dict()
+    name = next(key for key in after if key.endswith(embedding))
+    known = old.tokenizer.get_vocab()
+    rows = after[name].clone()
+    for word, index in tokenizer.get_vocab().items():
+        if word in known:
+            rows[index] = before[name][known[word]]
+    model["text"].load_state_dict({**before, name: rows})
+
+
+def _widened(old: dict[str, torch.Tensor], new: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Old weights in the new shapes; channels that the old network lacks start at zero, without effect."""
+    out = {}
+    for name, weight in new.items():
+        out[name] = torch.zeros_like(weight)
+        kept = tuple(slice(0, min(n, m)) for n, m in zip(old[name].shape, weight.shape, strict=True))
+        out[name][kept] = old[name][kept]
+    return out
+
+
 def latents_of(parts: dict[str, list[pool.Record]], folder: Path, device: torch.device) -> dict[str, torch.Tensor]:
     """Encode every picture once, upright and mirrored; cached in `latents.pt`. Scaled to unit standard deviation."""
     path = folder / "latents.pt"
     if path.exists():
         return torch.load(path, weights_only=True)
-    model = autoencoder.build().to(device)
-    model.load_state_dict(torch.load(folder / "autoencoder.pt", weights_only=True, map_location=device)["model"])
+    model = autoencoder.read(folder).to(device)
     out: dict[str, torch.Tensor] = {}
     for part, records in parts.items():
         pictures = pool.pixels(records)
@@ -143,6 +168,7 @@ def train(
     batch: int,
     seed: int,
     device: torch.device,
+    start: Path | None = None,
     lr: float = 1e-3,
     decay: float = 0.999,
 ) -> Iterator[dict[str, float]]:
@@ -162,6 +188,8 @@ def train(
     unet = build_unet(channels).to(device, memory_format=torch.channels_last)
     text = build_text_encoder(len(tokenizer)).to(device)
     model = torch.nn.ModuleDict({"unet": unet, "text": text})
+    if start is not None:
+        start_from(model, tokenizer, start)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr, betas=(0.9, 0.99), weight_decay=1e-2)
     step, spent = 0, 0.0
@@ -190,47 +218,51 @@ def train(
         )
         temporary.replace(path)
 
-    while (progress := max(step / steps, spent / (60 * minutes))) < 1.0:
-        now_lr = lr * min(1.0, (step + 1) / 300) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-        for group in optimiser.param_groups:
-            group["lr"] = now_lr
-        index = torch.randint(len(records), (batch,), generator=rng)
-        mirrored = (torch.rand(batch, generator=rng) < 0.5) & flippable[index]
-        x0 = torch.where(mirrored[:, None, None, None], latents["train/flipped"][index], latents["train"][index])
-        drop = torch.rand(batch, generator=rng)[:, None]
-        ids = torch.where(drop < 1 - STYLE_DROP, styled[index], plain[index])
-        ids = torch.where(
-            drop > 1 - CAPTION_DROP / 2, empty, torch.where(drop < CAPTION_DROP / 2, style_only[index], ids)
-        )
-        t = torch.sigmoid(torch.randn(batch, generator=rng))
-        eps = torch.randn(x0.shape, generator=rng)
-        noisy = torch.lerp(x0, eps, t[:, None, None, None])
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            hidden = text(ids.to(device))[0]
-            v = unet(noisy.to(device, memory_format=torch.channels_last), t.to(device) * 1000, hidden).sample
-        loss = F.mse_loss(v.float(), (eps - x0).to(device))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        keep = min(decay, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - keep)
-        now = time.monotonic()
-        spent, last = spent + now - last, now
-        running = loss.item() if math.isnan(running) else 0.99 * running + 0.01 * loss.item()
-        if not math.isfinite(running):
-            raise RuntimeError(f"loss is {running} at step {step}: lower the learning rate ({lr})")
-        if step % 100 == 0:
-            event = {"step": step, "loss": running, "lr": now_lr, "seconds": spent}
-            if step % 1000 == 0:
-                for p in ("pictures", "captions"):
-                    event[f"held_out_{p}"] = validate(ema["unet"], ema["text"], latents[p], held[p], device)
-            if spent - saved > 240:
-                save()
-                saved = spent
-            yield event
+    try:
+        while (progress := max(step / steps, spent / (60 * minutes))) < 1.0:
+            now_lr = lr * min(1.0, (step + 1) / 300) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+            for group in optimiser.param_groups:
+                group["lr"] = now_lr
+            index = torch.randint(len(records), (batch,), generator=rng)
+            mirrored = (torch.rand(batch, generator=rng) < 0.5) & flippable[index]
+            x0 = torch.where(mirrored[:, None, None, None], latents["train/flipped"][index], latents["train"][index])
+            drop = torch.rand(batch, generator=rng)[:, None]
+            ids = torch.where(drop < 1 - STYLE_DROP, styled[index], plain[index])
+            ids = torch.where(
+                drop > 1 - CAPTION_DROP / 2, empty, torch.where(drop < CAPTION_DROP / 2, style_only[index], ids)
+            )
+            t = torch.sigmoid(torch.randn(batch, generator=rng))
+            eps = torch.randn(x0.shape, generator=rng)
+            noisy = torch.lerp(x0, eps, t[:, None, None, None])
+            with torch.autocast(device.type, dtype=torch.bfloat16):
+                hidden = text(ids.to(device))[0]
+                v = unet(noisy.to(device, memory_format=torch.channels_last), t.to(device) * 1000, hidden).sample
+            loss = F.mse_loss(v.float(), (eps - x0).to(device))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            step += 1
+            keep = min(decay, (1 + step) / (10 + step))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - keep)
+            now = time.monotonic()
+            spent, last = spent + now - last, now
+            running = loss.item() if math.isnan(running) else 0.99 * running + 0.01 * loss.item()
+            if not math.isfinite(running):
+                raise RuntimeError(f"loss is {running} at step {step}: lower the learning rate ({lr})")
+            if step % 100 == 0:
+                event = {"step": step, "loss": running, "lr": now_lr, "seconds": spent}
+                if step % 1000 == 0:
+                    for p in ("pictures", "captions"):
+                        event[f"held_out_{p}"] = validate(ema["unet"], ema["text"], latents[p], held[p], device)
+                if spent - saved > 600:
+                    save()
+                    saved = spent
+                yield event
+    except KeyboardInterrupt:
+        save()  # the same command goes on from here
+        raise
     save()
     yield {
         "step": step,

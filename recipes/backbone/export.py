@@ -24,8 +24,7 @@ def pipeline_of(folder: Path, records: list[pool.Record]) -> StableDiffusionPipe
     weights = torch.load(folder / "denoiser.pt", weights_only=True, map_location="cpu")["ema"]
     tokenizer = denoiser.build_tokenizer(records)
     channels = latents["train"].shape[1]
-    vae = autoencoder.build(channels)
-    vae.load_state_dict(torch.load(folder / "autoencoder.pt", weights_only=True, map_location="cpu")["model"])
+    vae = autoencoder.read(folder)
     vae.register_to_config(scaling_factor=float(latents["scaling_factor"]))
     unet, text = denoiser.build_unet(channels), denoiser.build_text_encoder(len(tokenizer))
     for name, module in (("unet", unet), ("text", text)):
@@ -123,8 +122,10 @@ It draws single objects and faces; it cannot write text, compose scenes or draw 
 | `scheduler` | `DPMSolverMultistepScheduler`, rectified flow | |
 
 Load it with plain diffusers: `StableDiffusionPipeline.from_pretrained(folder)`. Prompts are lower-case words; a style
-word such as `<noto>` or `<openclipart>` in front asks for one source's hand. Words outside the vocabulary become
-`<unk>`; `Backbone.unknown_words(prompt)` names them.
+word such as `<noto>` or `<openclipart>` in front asks for one source's hand. The encoder knows whole words only.
+`Backbone` reads another word as a form of a known one, as the nearest in meaning (`tokenizer/nearest_words.json`, made
+with all-MiniLM-L6-v2, Apache-2.0) or as a typing slip, and ignores the rest; `Backbone.understand(prompt)` says which,
+and the panels show it. Plain diffusers reads every such word as `<unk>`: give it `Backbone.understand(prompt).text`.
 
 ## How it was trained
 

@@ -87,6 +87,16 @@ def _digest(text: str) -> int:
     return int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8], 16)
 
 
+def curation() -> dict[str, str]:
+    """What was decided by looking at every sheet (`curation_*.csv`): file to better caption, empty where dropped."""
+    decided = {}
+    for path in sorted(Path(__file__).parent.glob("curation_*.csv")):
+        with path.open(newline="", encoding="utf-8") as handle:
+            for row in csv.DictReader(handle):
+                decided[row["file"]] = row["caption"] if row["action"] == "caption" else ""
+    return decided
+
+
 def read_pool(folder: Path) -> list[Record]:
     """Read `metadata.csv` and split it by a hash, so that every run on the same pool holds out the same pictures.
 
@@ -97,6 +107,12 @@ def read_pool(folder: Path) -> list[Record]:
     """
     with (folder / "metadata.csv").open(newline="", encoding="utf-8") as handle:
         rows = [row for row in csv.DictReader(handle) if row["artist"] not in EXCLUDED_SOURCES]
+    curated = curation()
+    unknown = curated.keys() - {row["file"] for row in rows}
+    if unknown:
+        raise ValueError(f"{len(unknown)} curated files are not in {folder}, such as {min(unknown)!r}")
+    rows = [row | {"caption": curated.get(row["file"], row["caption"])} for row in rows]
+    rows = [row for row in rows if row["caption"]]
     captions_by_word: dict[str, set[str]] = {}
     for row in rows:
         for word in words_of(row["caption"]):

@@ -31,8 +31,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--autoencoder-steps", type=int, default=60_000)
     parser.add_argument("--denoiser-minutes", type=float, default=120.0)
     parser.add_argument("--denoiser-steps", type=int, default=60_000)
+    parser.add_argument("--denoiser-lr", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--latent-channels", type=int, default=8)
+    parser.add_argument("--start", type=Path, help="go on from this pipeline folder, such as the embedded one")
+    parser.add_argument("--decoder-only", action="store_true", help="keep the encoder, and with it the latents")
     parser.add_argument("--threads", type=int, default=0, help="0: as torch decides")
     args = parser.parse_args(argv)
     if args.threads:
@@ -63,6 +67,9 @@ def main(argv: list[str] | None = None) -> None:
             steps=args.autoencoder_steps,
             seed=args.seed,
             device=device,
+            latent_channels=args.latent_channels,
+            start=args.start / "vae" if args.start else None,
+            decoder_only=args.decoder_only,
         )
         for event in events:
             log.write(stage="autoencoder", **event)
@@ -77,6 +84,8 @@ def main(argv: list[str] | None = None) -> None:
             batch=args.batch,
             seed=args.seed,
             device=device,
+            start=args.start,
+            lr=args.denoiser_lr,
         )
         for event in events:
             log.write(stage="denoiser", **event)
