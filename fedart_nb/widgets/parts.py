@@ -31,6 +31,7 @@ __all__ = [
     "scrolling",
     "style_sheet",
     "table",
+    "words_note",
 ]
 
 _LOG_LINES = 60
@@ -69,6 +70,27 @@ def notice(text: str, *, level: Level = "info", title: str | None = None, role: 
     return (
         f'<div class="fedart-notice fedart-{level}" role="{role}"><span class="fedart-sign" aria-hidden="true">{sign}'
         f"</span><div><strong>{head}</strong>{body}</div></div>"
+    )
+
+
+def words_note(lines: Sequence[str], *, shown: int = 8) -> str:
+    """How words that the backbone does not know are read: sentences of `diffusion.words.explain`, the rest folded away.
+
+    Nothing when there are no lines.
+
+    >>> words_note(["“kitty” is read as “cat”."]).count("<li>")
+    1
+    """
+    if not lines:
+        return ""
+    items = [f"<li>{escape(line)}</li>" for line in lines]
+    rest = f'<ul class="fedart-list">{"".join(items[shown:])}</ul>'
+    more = f"<details><summary>{len(lines) - shown} more</summary>{rest}</details>" if len(lines) > shown else ""
+    sign, _ = _SIGNS["info"]
+    return (
+        f'<div class="fedart-notice fedart-info" role="note"><span class="fedart-sign" aria-hidden="true">{sign}</span>'
+        f"<div><strong>Words that the backbone does not know</strong><ul>{''.join(items[:shown])}</ul>"
+        f"{more}</div></div>"
     )
 
 

@@ -67,7 +67,7 @@ class TrainPanel(Panel):
         self._prompts = tuple(prompts) if prompts is not None else None
         self._seed, self._count, self._on_shared = seed, pictures, on_shared
         self._phase = ""
-        self._unknown: list[str] = []
+        self._words: tuple[str, ...] = ()
         self._curve_at = 0.0
         self._loss_before: float | None = None  # on the held-out pictures, at step 0
         self._build(steps or (_FAST_STEPS if settings.fast_mode() else PRESETS["Sensible"]), rank, learning_rate)
@@ -181,7 +181,7 @@ class TrainPanel(Panel):
 
     def _events(self, config: Any, adapter: Any, state: Any) -> Iterator[Any]:
         yield Note("Loading the backbone")
-        self._unknown = _unknown_words(self.session, self.prompts)
+        self._words = _how_words_are_read(self.session, self.prompts)
         if self.before is None and self.prompts:
             self._phase = f"Drawing: {_BACKBONE}"
             self.before = yield from self._draw(shared=0.0, personal=0.0)
@@ -226,18 +226,17 @@ class TrainPanel(Panel):
             text = f"step {event.index} of {event.total}"
             self._progress.value = parts.progress(self._phase, event.index, event.total, text)
             self._say(f"{self._phase}, {text}")
-        self._show_unknown_words()
+        self._show_words()
         if self.before is not None and (isinstance(event, Sampled) or not self._pictures.value):
             self._draw_pictures()
 
-    def _show_unknown_words(self) -> None:
-        text = _unknown_note(self._unknown) if self._unknown else ""
-        note = parts.notice(text, level="warning", title="Unknown words") if text else ""
+    def _show_words(self) -> None:
+        note = parts.words_note(self._words)
         if self._notes.value != note:
             self._notes.value = note
 
     def _finish(self, job: Job) -> None:
-        self._show_unknown_words()
+        self._show_words()
         done = self.history[-1].index if self.history else 0
         total = self.history[-1].total if self.history else 0
         if self.history:
@@ -309,23 +308,9 @@ def _fell(trained: Trained) -> str:
     return f"Held-out loss {before:.3f} before, {after:.3f} after ({way})."
 
 
-def _unknown_words(session: Session, prompts: Sequence[str]) -> list[str]:
-    """Words of captions and prompts that the backbone's tokenizer does not know, most frequent first."""
-    counts: dict[str, int] = {}
+def _how_words_are_read(session: Session, prompts: Sequence[str]) -> tuple[str, ...]:
+    """Sentences on the words of prompts and captions that the backbone reads as others or ignores."""
+    from fedart_nb.diffusion.words import explain
+
     captions = [picture.caption for picture in session.art.included()] if session.art is not None else []
-    for caption in (*prompts, *captions):
-        for word in filter(_has_letters, session.backbone.unknown_words(caption)):
-            counts[word] = counts.get(word, 0) + 1
-    return sorted(counts, key=lambda word: (-counts[word], word))
-
-
-def _has_letters(word: str) -> bool:
-    return any(character.isalpha() for character in word)
-
-
-def _unknown_note(words: list[str]) -> str:
-    shown = ", ".join(f"“{word[:40]}”" for word in words[:8])
-    more = f" and {len(words) - 8} more" if len(words) > 8 else ""
-    return (
-        f"The backbone has never read these words: {shown}{more}. They count as “unknown”; other words may work better."
-    )
+    return explain(session.backbone.understand(caption) for caption in (*prompts, *captions))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedart_nb.diffusion.words import Lexicon
 from fedart_nb.errors import ArtError
 from fedart_nb.events import (
     Joined,
@@ -106,7 +107,7 @@ class FakeSession:
         self.stepped = threading.Semaphore(0)
         self.trained_with: list[tuple[Any, Any, Any]] = []
         self.drawn: list[tuple[float, float, tuple[int, ...]]] = []
-        self.backbone = SimpleNamespace(unknown_words=lambda caption: ("fox",) if "fox" in caption else ())
+        self.backbone = SimpleNamespace(understand=Lexicon(frozenset({"a", "tree"}), {"fox": "tree"}).understand)
 
     def train_personal(self, config: Any, *, adapter: Any = None, resume: Any = None, on_shared: bool = True) -> Any:
         self.trained_with.append((config, adapter, resume))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from fedart_nb.errors import TrainingError
-from fedart_nb.widgets import TrainPanel
+from fedart_nb.widgets import TrainPanel, parts, train_panel
 
 
 def test_training_runs_to_the_end_and_its_result_is_the_value(make_session, fake_art):
@@ -144,10 +144,15 @@ def test_a_preset_sets_the_steps_and_own_steps_leave_the_preset(make_session, fa
     assert panel._preset.value == 400
 
 
-def test_unknown_words_of_captions_are_noted(make_session, fake_art):
+def test_how_words_of_captions_are_read_is_shown(make_session, fake_art):
     panel = TrainPanel(make_session(art=fake_art()), ["a tree"], steps=5)
     panel.start().wait(20)
-    assert "“fox”" in panel._notes.value
+    assert "<li>“fox” is read as “tree”.</li>" in panel._notes.value
+    assert "“&lt;b&gt;” is not known and is ignored." in panel._notes.value
+
+
+def test_words_that_are_all_known_need_no_note(make_session):
+    assert parts.words_note(train_panel._how_words_are_read(make_session(), ["a tree", "tree a"])) == ""
 
 
 def test_prompts_default_to_held_out_captions(make_session, fake_art):
