@@ -11,6 +11,7 @@
     │   ├── RelayUnreachable  no answer                                  → start the relay, or wait
     │   └── RelayRefused      an answer that says no                     → do what it says
     ├── RoundError          a message does not fit the running round     → nothing is lost; the round goes on
+    ├── MeasureError        pictures or features cannot be measured      → give what the message expects
     └── MissingExtra        an optional library is not installed         → the pip line in the message
 
 Messages show the value that was given, say what was expected, and what to do.
@@ -23,6 +24,7 @@ __all__ = [
     "ArtError",
     "BackboneError",
     "FedArtError",
+    "MeasureError",
     "MissingExtra",
     "RelayError",
     "RelayRefused",
@@ -80,6 +82,10 @@ class RelayRefused(RelayError):
 
 class RoundError(FedArtError):
     """A message does not fit the running round; it was refused and the round goes on."""
+
+
+class MeasureError(FedArtError):
+    """A measure was given pictures, features or labels that it cannot compare."""
 
 
 class MissingExtra(FedArtError):
