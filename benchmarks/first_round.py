@@ -35,6 +35,7 @@ def federation(seed: int, members: tuple[str, ...], rounds: int, steps: int, lim
     from fedart_nb.diffusion import (
         Adapter,
         Backbone,
+        Conditioning,
         LatentSet,
         TrainConfig,
         cache_latents,
@@ -74,7 +75,7 @@ def federation(seed: int, members: tuple[str, ...], rounds: int, steps: int, lim
     }
     pooled = LatentSet(
         torch.cat([own[name].latents for name in members]),
-        torch.cat([own[name].embeddings for name in members]),
+        Conditioning.cat([own[name].embeddings for name in members]),
         own[members[0]].empty,
         tuple(i for name in members for i in own[name].ids),
     )

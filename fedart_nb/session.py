@@ -173,8 +173,8 @@ class Session:
         seeds: Sequence[int] = (1,),
         shared: float = 1.0,
         personal: float = 1.0,
-        steps: int = 20,
-        guidance: float = 5.0,
+        steps: int | None = None,
+        guidance: float | None = None,
         preview_every: int = 0,
     ) -> Iterator[SampleStep | Sampled]:
         """Draw pictures with the session's adapters at the given weights (0 and 0: the backbone alone)."""
@@ -289,7 +289,7 @@ class Session:
                 self._send(side.progress(event.index, plan.local_steps))
                 told = time.monotonic()
             yield event
-        update = {f"unet.{name}": delta for name, delta in trained.minus(start).items()}
+        update = {f"{start.part}.{name}": delta for name, delta in trained.minus(start).items()}
         envelope = side.submit(update)
         self._send(envelope)
         self.bytes_sent += envelope.attachments_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cache_folder", "cpu_limit", "device", "fast_mode", "kernel_location", "limit_threads"]
+__all__ = ["cache_folder", "cpu_limit", "device", "fast_bfloat16", "fast_mode", "kernel_location", "limit_threads"]
 
 
 def fast_mode() -> bool:
@@ -35,6 +35,22 @@ def limit_threads() -> int:
 
     torch.set_num_threads(min(cpu_limit(), torch.get_num_threads()))
     return torch.get_num_threads()
+
+
+def fast_bfloat16() -> bool:
+    """True where the processor multiplies bfloat16 numbers itself (AVX512_BF16 or AMX); `FEDART_BF16=0` or `1` decides.
+
+    Elsewhere torch converts back and forth, which is slower than float32. Only Linux tells; other systems say False.
+    """
+    chosen = os.environ.get("FEDART_BF16", "")
+    if chosen:
+        return chosen != "0"
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # pragma: no cover - macOS and Windows
+        return False
+    flags = next((line for line in told.splitlines() if line.startswith("flags")), "").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def device() -> str:

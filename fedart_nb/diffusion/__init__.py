@@ -2,6 +2,7 @@
 
 from .adapters import ATTENTION_AND_UP_CONVOLUTIONS, Adapter, AdapterConfig, attached, initial_adapter
 from .backbone import Backbone
+from .families import Conditioning
 from .latents import LatentSet, cache_latents, latents_of
 from .sampling import draw, sample
 from .training import TrainConfig, TrainState, denoising_loss, train
@@ -11,6 +12,7 @@ __all__ = [
     "Adapter",
     "AdapterConfig",
     "Backbone",
+    "Conditioning",
     "LatentSet",
     "TrainConfig",
     "TrainState",

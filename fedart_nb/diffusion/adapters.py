@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,13 @@ from safetensors.numpy import save as save_safetensors
 
 from ..errors import AdapterError
 from .backbone import Backbone
+from .families import ATTENTION_AND_UP_CONVOLUTIONS
 
 __all__ = ["ATTENTION_AND_UP_CONVOLUTIONS", "Adapter", "AdapterConfig", "attached", "initial_adapter", "read_adapter"]
 
-#: Attention projections everywhere and the convolutions of the up blocks (colour and line texture live there).
-ATTENTION_AND_UP_CONVOLUTIONS = (
-    r".*attentions\..*\.(to_q|to_k|to_v|to_out\.0)|up_blocks\.\d+\.resnets\.\d+\.(conv1|conv2)"
-)
 _FILE_NAME = "pytorch_lora_weights.safetensors"
 _MAX_RANK = 128
-_PREFIX = "unet."
+_PARTS = ("unet", "transformer")
 
 _Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -39,12 +36,13 @@ _Tensors = Mapping[str, NDArray[np.float32]]
 class AdapterConfig:
     """Shape of a LoRA adapter (Hu et al. 2106.09685): W + (alpha / rank) B A on every module that `targets` matches.
 
-    `targets` is a regular expression over module names of the denoiser.
+    `targets` is a regular expression over module names of the denoiser; empty leaves it to the backbone's family
+    (`initial_adapter` then writes it in).
     """
 
     rank: int = 4
     alpha: float = 4.0
-    targets: str = ATTENTION_AND_UP_CONVOLUTIONS
+    targets: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.rank <= _MAX_RANK:
@@ -62,12 +60,14 @@ class Adapter:
     """LoRA weights for one backbone.
 
     `tensors` maps `<module>.lora_A.weight` / `.lora_B.weight` to float32 arrays; linear A is (rank, in) and B
-    (out, rank), convolutions carry two more axes.
+    (out, rank), convolutions carry two more axes. `part` is the pipeline's network that they belong to ("unet" or
+    "transformer"), and the prefix of their names in files and on the wire.
     """
 
     tensors: _Tensors = field(repr=False)
     config: AdapterConfig
     backbone_sha256: str
+    part: str = "unet"
 
     @property
     def size(self) -> int:
@@ -93,8 +93,8 @@ class Adapter:
         """Safetensors with the names that diffusers' `load_lora_weights` reads, and our configuration as metadata."""
         metadata = {"fedart": json.dumps({"config": asdict(self.config), "backbone_sha256": self.backbone_sha256})}
         lora = {"r": self.config.rank, "lora_alpha": self.config.alpha, "target_modules": _modules(self.tensors)}
-        metadata["lora_adapter_metadata"] = json.dumps({_PREFIX + key: value for key, value in lora.items()})
-        named = {_PREFIX + name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}
+        metadata["lora_adapter_metadata"] = json.dumps({f"{self.part}.{key}": value for key, value in lora.items()})
+        named = {f"{self.part}.{name}": np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}
         return save_safetensors(named, metadata=metadata)
 
     @classmethod
@@ -113,13 +113,14 @@ class Adapter:
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise AdapterError(f"These {len(data):,} bytes are no adapter of ours ({type(error).__name__}).") from error
         tensors = {}
+        part = next(iter(named), "").partition(".")[0]
         for name, array in named.items():
-            if not name.startswith(_PREFIX) or ".lora_" not in name:
+            if part not in _PARTS or not name.startswith(f"{part}.") or ".lora_" not in name:
                 raise AdapterError(f"Unexpected tensor {name!r} in an adapter; expected LoRA weights of the denoiser.")
             if not np.isfinite(array).all():
                 raise AdapterError(f"{name!r} holds values that are not finite; the adapter is damaged.")
-            tensors[name.removeprefix(_PREFIX)] = array.astype(np.float32)
-        return cls(tensors, config, sha256)
+            tensors[name.removeprefix(f"{part}.")] = array.astype(np.float32)
+        return cls(tensors, config, sha256, part)
 
     def save(self, folder: str | Path) -> Path:
         """Write `pytorch_lora_weights.safetensors` into `folder`, atomically; `load_lora_weights(folder)` reads it."""
@@ -152,6 +153,7 @@ def initial_adapter(backbone: Backbone, config: AdapterConfig | None = None, *, 
         AdapterError: `targets` matches no module of this backbone.
     """
     config = config or AdapterConfig()
+    config = replace(config, targets=config.targets or backbone.family.targets)
     with backbone.lock, torch.random.fork_rng(devices=[]):
         _refuse_if_busy(backbone)
         torch.manual_seed(seed)
@@ -159,16 +161,16 @@ def initial_adapter(backbone: Backbone, config: AdapterConfig | None = None, *, 
         try:
             return read_adapter(backbone, "initial", config)
         finally:
-            backbone.unet.delete_adapters("initial")
+            backbone.denoiser.delete_adapters("initial")
 
 
 def read_adapter(backbone: Backbone, name: str, config: AdapterConfig) -> Adapter:
     """Copy the attached adapter `name` out of the network."""
     from peft.utils import get_peft_model_state_dict
 
-    state = get_peft_model_state_dict(backbone.unet, adapter_name=name)
+    state = get_peft_model_state_dict(backbone.denoiser, adapter_name=name)
     tensors = {key: value.detach().float().cpu().numpy().copy() for key, value in sorted(state.items())}
-    return Adapter(tensors, config, backbone.sha256)
+    return Adapter(tensors, config, backbone.sha256, backbone.family.denoiser)
 
 
 @contextmanager
@@ -183,38 +185,41 @@ def attached(
     Raises:
         AdapterError: an adapter was made for another backbone, or its shapes do not fit.
     """
-    from peft.utils import set_peft_model_state_dict
-
     names: list[str] = []
     with backbone.lock:
-        unet = backbone.unet
+        denoiser = backbone.denoiser
         _refuse_if_busy(backbone)
         try:
             for index, (adapter, _) in enumerate(adapters):
-                if adapter.backbone_sha256 != backbone.sha256:
-                    raise AdapterError(
-                        f"This adapter was made for the backbone {adapter.backbone_sha256[:12]}…, not for "
-                        f"{backbone.name!r} ({backbone.sha256[:12]}…). Load the backbone that it was trained on."
-                    )
-                name = f"adapter_{index}"
-                names.append(name)
-                _add(backbone, name, adapter.config)
-                state = {key: torch.from_numpy(np.asarray(value)) for key, value in adapter.tensors.items()}
-                _check_shapes(unet, name, state)
-                set_peft_model_state_dict(unet, state, adapter_name=name)
+                names.append(f"adapter_{index}")
+                _load(backbone, names[-1], adapter)
             if names:
-                unet.set_adapters(names, [weight for _, weight in adapters])
-            for key, parameter in unet.named_parameters():
+                denoiser.set_adapters(names, [weight for _, weight in adapters])
+            for key, parameter in denoiser.named_parameters():
                 parameter.requires_grad_(trainable is not None and f".adapter_{trainable}." in key)
             yield names
         finally:
             if names:
-                unet.delete_adapters([name for name in names if name in getattr(unet, "peft_config", {})])
-            unet.requires_grad_(False)
+                denoiser.delete_adapters([name for name in names if name in getattr(denoiser, "peft_config", {})])
+            denoiser.requires_grad_(False)
+
+
+def _load(backbone: Backbone, name: str, adapter: Adapter) -> None:
+    from peft.utils import set_peft_model_state_dict
+
+    if adapter.backbone_sha256 != backbone.sha256:
+        raise AdapterError(
+            f"This adapter was made for the backbone {adapter.backbone_sha256[:12]}…, not for "
+            f"{backbone.name!r} ({backbone.sha256[:12]}…). Load the backbone that it was trained on."
+        )
+    _add(backbone, name, adapter.config)
+    state = {key: torch.from_numpy(np.asarray(value)) for key, value in adapter.tensors.items()}
+    _check_shapes(backbone.denoiser, name, state)
+    set_peft_model_state_dict(backbone.denoiser, state, adapter_name=name)
 
 
 def _refuse_if_busy(backbone: Backbone) -> None:
-    if getattr(backbone.unet, "peft_config", None):
+    if getattr(backbone.denoiser, "peft_config", None):
         raise AdapterError(
             f"{backbone.name!r} is busy: another generator of this kernel has its adapters attached. "
             "Run it to its end, or close it, first."
@@ -224,21 +229,25 @@ def _refuse_if_busy(backbone: Backbone) -> None:
 def _add(backbone: Backbone, name: str, config: AdapterConfig) -> None:
     from peft import LoraConfig
 
-    if not any(re.fullmatch(config.targets, module) for module, _ in backbone.unet.named_modules()):
+    targets = config.targets or backbone.family.targets
+    if not any(re.fullmatch(targets, module) for module, _ in backbone.denoiser.named_modules()):
         raise AdapterError(
-            f"No module of {backbone.name!r} matches targets {config.targets!r}. "
+            f"No module of {backbone.name!r} matches targets {targets!r}. "
             "Use the default, or a regular expression over names such as 'mid_block.attentions.0.…to_q'."
         )
-    lora = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=config.targets, lora_dropout=0.0)
+    lora = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets, lora_dropout=0.0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two adapters are what we want
-        backbone.unet.add_adapter(lora, adapter_name=name)
+        backbone.denoiser.add_adapter(lora, adapter_name=name)
+    for key, parameter in backbone.denoiser.named_parameters():
+        if f".{name}." in key:
+            parameter.data = parameter.data.float()  # in half precision small steps of training would round to nothing
 
 
-def _check_shapes(unet: Any, name: str, state: Mapping[str, torch.Tensor]) -> None:
+def _check_shapes(denoiser: Any, name: str, state: Mapping[str, torch.Tensor]) -> None:
     from peft.utils import get_peft_model_state_dict
 
-    expected = get_peft_model_state_dict(unet, adapter_name=name)
+    expected = get_peft_model_state_dict(denoiser, adapter_name=name)
     if expected.keys() != state.keys():
         missing = sorted(expected.keys() ^ state.keys())[:3]
         raise AdapterError(f"The adapter's modules do not fit its configuration (first differences: {missing}).")

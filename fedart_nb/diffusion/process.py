@@ -30,13 +30,18 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class RectifiedFlow:
-    """x_t = (1 - t) x_0 + t eps, target eps - x_0 (Liu et al. 2209.03003); t logit-normal (Esser et al. 2403.03206)."""
+    """x_t = (1 - t) x_0 + t eps, target eps - x_0 (Liu et al. 2209.03003); t logit-normal (Esser et al. 2403.03206).
+
+    `shift` moves the drawn t towards noise, as larger pictures need: s t / (1 + (s - 1) t) (same paper, section 5.3.2).
+    """
 
     scale: int = 1000
+    shift: float = 1.0
 
     def sample_t(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """Draw timesteps, as in training."""
-        return torch.sigmoid(torch.randn(n, generator=generator)) * self.scale
+        t = torch.sigmoid(torch.randn(n, generator=generator))
+        return self.shift * t / (1 + (self.shift - 1) * t) * self.scale
 
     def stratified_t(self, n: int, offset: float) -> torch.Tensor:
         """Spread timesteps evenly."""
@@ -91,8 +96,12 @@ def process_of(scheduler: Any) -> Process:
     """
     config = scheduler.config
     predicts = config.get("prediction_type", "epsilon")
-    if predicts == "flow_prediction" or type(scheduler).__name__.startswith("FlowMatch"):
-        return RectifiedFlow(scale=int(config.get("num_train_timesteps", 1000)))
+    scale = int(config.get("num_train_timesteps", 1000))
+    if type(scheduler).__name__.startswith("FlowMatch"):
+        fixed = not config.get("use_dynamic_shifting")  # a shift by picture size is for drawing; training draws evenly
+        return RectifiedFlow(scale, float(config.get("shift", 1.0)) if fixed else 1.0)
+    if predicts == "flow_prediction":
+        return RectifiedFlow(scale)
     if predicts in ("epsilon", "v_prediction") and hasattr(scheduler, "alphas_cumprod"):
         return Diffusion(scheduler.alphas_cumprod, predicts)
     raise BackboneError(

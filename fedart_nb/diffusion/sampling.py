@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -14,6 +16,7 @@ from ..errors import BackboneError
 from ..events import Sampled, SampleStep
 from .adapters import Adapter, attached
 from .backbone import Backbone
+from .families import Conditioning
 
 __all__ = ["draw", "latent_colours", "sample"]
 
@@ -26,8 +29,8 @@ def sample(
     *,
     seeds: Sequence[int],
     adapters: Sequence[tuple[Adapter, float]] = (),
-    steps: int = 20,
-    guidance: float = 5.0,
+    steps: int | None = None,
+    guidance: float | None = None,
     preview_every: int = 0,
 ) -> Iterator[SampleStep | Sampled]:
     """Yield a `SampleStep` after every step and one `Sampled` at the end; one picture per (prompt, seed) pair.
@@ -39,8 +42,8 @@ def sample(
         prompts: n prompts; a single prompt is repeated for every seed.
         seeds: n seeds, or one seed for all prompts.
         adapters: (adapter, weight) pairs, added up.
-        steps: denoising steps, 1 to 200.
-        guidance: 1 switches guidance off.
+        steps: denoising steps, 1 to 200; the backbone's own number when None (20 for most, 4 for distilled ones).
+        guidance: 1 switches guidance off; the backbone's own strength when None.
         preview_every: decode colours straight from the latents every so many steps; 0 never.
 
     Raises:
@@ -55,6 +58,8 @@ def sample(
         raise BackboneError(
             f"{len(prompts)} prompts and {len(seeds)} seeds; expected as many of each, from 1 to {_MAX_PICTURES}."
         )
+    steps = backbone.steps_and_guidance[0] if steps is None else steps
+    guidance = backbone.steps_and_guidance[1] if guidance is None else guidance
     if not 1 <= steps <= 200:
         raise BackboneError(f"steps is {steps}; expected 1 to 200 (20 is plenty).")
     started = time.monotonic()
@@ -62,20 +67,24 @@ def sample(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     with torch.no_grad(), attached(backbone, adapters):
         scheduler = type(backbone.pipeline.scheduler).from_config(backbone.pipeline.scheduler.config)
-        scheduler.set_timesteps(steps, device=backbone.device)
+        backbone.family.set_timesteps(backbone.pipeline, scheduler, steps, backbone.latent_shape, backbone.device)
+        extra = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
         x = torch.cat([torch.randn(shape, generator=g, dtype=backbone.dtype) for g in generators]).to(backbone.device)
-        x = x * scheduler.init_noise_sigma
-        guided = guidance > 1
-        text = backbone.embed(prompts)
+        x = x * getattr(scheduler, "init_noise_sigma", 1.0)  # flow-matching schedulers begin at unit noise
+        told = backbone.embed(prompts)
+        if told.guidance is not None:
+            told = replace(told, guidance=torch.full_like(told.guidance, guidance))
+        guided = guidance > 1 and not backbone.family.guidance_is_told
         if guided:
-            text = torch.cat([backbone.embed([""] * len(prompts)), text])
+            told = Conditioning.cat([backbone.embed([""] * len(prompts)), told])
         for index, t in enumerate(scheduler.timesteps, start=1):
             both = torch.cat([x, x]) if guided else x
-            predicted = backbone.unet(scheduler.scale_model_input(both, t), t, encoder_hidden_states=text).sample
+            both = scheduler.scale_model_input(both, t) if hasattr(scheduler, "scale_model_input") else both
+            predicted = backbone.predict(both, t, told)
             if guided:
                 without, with_text = predicted.chunk(2)
                 predicted = without + guidance * (with_text - without)
-            x = scheduler.step(predicted, t, x, return_dict=False)[0]
+            x = scheduler.step(predicted, t, x, return_dict=False, **extra)[0]
             due = preview_every and index % preview_every == 0 and index < steps
             yield SampleStep(index, steps, latent_colours(x) if due else None)
         pictures = backbone.decode(x)
@@ -88,8 +97,8 @@ def draw(
     *,
     seeds: Sequence[int],
     adapters: Sequence[tuple[Adapter, float]] = (),
-    steps: int = 20,
-    guidance: float = 5.0,
+    steps: int | None = None,
+    guidance: float | None = None,
 ) -> NDArray[np.uint8]:
     """`sample` without the steps in between: uint8 (n, height, width, 3)."""
     *_, last = sample(backbone, prompts, seeds=seeds, adapters=adapters, steps=steps, guidance=guidance)

@@ -77,10 +77,11 @@ def test_weights_scale_what_an_adapter_does_and_adapters_add_up(backbone: Backbo
     def output(*pairs: tuple[Adapter, float]) -> torch.Tensor:
         seen: list[torch.Tensor] = []
         with attached(backbone, pairs), torch.no_grad():
-            handle = backbone.unet.get_submodule(module).register_forward_hook(lambda m, i, o: seen.extend((i[0], o)))
-            backbone.unet(x, t, encoder_hidden_states=text)
+            adapted = backbone.denoiser.get_submodule(module)
+            handle = adapted.register_forward_hook(lambda m, i, o: seen.extend((i[0], o)))
+            backbone.predict(x, t, text)
             handle.remove()
-            return backbone.unet.get_submodule(module)(torch.ones_like(seen[0]))
+            return adapted(torch.ones_like(seen[0]))
 
     base = output()
     effect = {name: output(pair) - base for name, pair in {"one": (one, 1.0), "two": (two, 0.5)}.items()}
@@ -88,17 +89,17 @@ def test_weights_scale_what_an_adapter_does_and_adapters_add_up(backbone: Backbo
 
 
 def test_the_backbone_is_clean_after_use_even_when_it_failed(backbone: Backbone) -> None:
-    names = set(dict(backbone.unet.named_parameters()))
+    names = set(dict(backbone.denoiser.named_parameters()))
     with pytest.raises(ZeroDivisionError), attached(backbone, [(trained_like(backbone), 1.0)], trainable=0):
         raise ZeroDivisionError
-    assert set(dict(backbone.unet.named_parameters())) == names
-    assert not any(p.requires_grad for p in backbone.unet.parameters())
+    assert set(dict(backbone.denoiser.named_parameters())) == names
+    assert not any(p.requires_grad for p in backbone.denoiser.parameters())
 
 
 def test_only_the_trainable_adapter_gets_gradients(backbone: Backbone) -> None:
     frozen, learning = trained_like(backbone, 1), trained_like(backbone, 2)
     with attached(backbone, [(frozen, 1.0), (learning, 1.0)], trainable=1) as names:
-        asked = {n for n, p in backbone.unet.named_parameters() if p.requires_grad}
+        asked = {n for n, p in backbone.denoiser.named_parameters() if p.requires_grad}
     assert asked
     assert all(f".{names[1]}." in n for n in asked)
 

@@ -21,14 +21,14 @@ def test_pictures_become_latents_of_the_announced_shape_and_back(backbone: Backb
 
 
 def test_nothing_of_the_backbone_learns(backbone: Backbone) -> None:
-    parts = (backbone.unet, backbone.pipeline.vae, backbone.pipeline.text_encoder)
+    parts = (backbone.denoiser, backbone.pipeline.vae, backbone.pipeline.text_encoder)
     assert not any(p.requires_grad for part in parts for p in part.parameters())
 
 
 def test_the_same_folder_gives_the_same_hash_and_another_weight_another(backbone: Backbone, saved: object) -> None:
     again = Backbone(backbone.pipeline, name="again")
     assert again.sha256 == backbone.sha256
-    weight = next(backbone.unet.parameters())
+    weight = next(backbone.denoiser.parameters())
     before = weight.detach().clone()
     try:
         weight.data += 1e-3
@@ -37,8 +37,10 @@ def test_the_same_folder_gives_the_same_hash_and_another_weight_another(backbone
         weight.data.copy_(before)
 
 
-def test_words_that_the_text_encoder_does_not_know_are_named(backbone: Backbone) -> None:
-    assert backbone.unknown_words("Red cat with umbrella") == ("with", "umbrella")
+def test_a_caption_is_read_in_the_words_that_the_text_encoder_knows(backbone: Backbone) -> None:
+    understood = backbone.understand("Red cats with umbrella")
+    assert understood.text == "red cat"
+    assert [r.word for r in understood.readings if r.how == "ignored"] == ["with", "umbrella"]
 
 
 def test_a_folder_without_a_pipeline_is_refused_with_what_was_found(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fedart_nb.diffusion import (
     Backbone,
@@ -17,6 +18,7 @@ from fedart_nb.diffusion import (
     initial_adapter,
     train,
 )
+from fedart_nb.diffusion.adapters import read_adapter
 from fedart_nb.errors import BackboneError, TrainingError
 from fedart_nb.events import Sampled, SampleStep, Step, Trained
 
@@ -57,11 +59,72 @@ def test_a_state_is_a_snapshot_that_later_steps_do_not_change(backbone: Backbone
 
 
 def test_stopping_leaves_the_backbone_as_it_was(backbone: Backbone, data: LatentSet) -> None:
-    before = set(dict(backbone.unet.named_parameters()))
+    before = set(dict(backbone.denoiser.named_parameters()))
     events = train(backbone, data, config=TrainConfig(steps=5, validate_every=0))
     next(events)
     events.close()
-    assert set(dict(backbone.unet.named_parameters())) == before
+    assert set(dict(backbone.denoiser.named_parameters())) == before
+
+
+@pytest.mark.parametrize("half", ["0", "1"])
+def test_a_step_s_adapter_is_what_the_network_holds(
+    backbone: Backbone, data: LatentSet, monkeypatch: pytest.MonkeyPatch, half: str
+) -> None:
+    monkeypatch.setenv("FEDART_BF16", half)
+    events = train(backbone, data, config=TrainConfig(steps=2, seed=0, validate_every=0))
+    adapter = next(events).state.adapter
+    held = read_adapter(backbone, "adapter_0", adapter.config)
+    assert {p.dtype for p in backbone.denoiser.parameters()} == {torch.float32}
+    events.close()
+    assert held.tensors.keys() == adapter.tensors.keys()
+    assert held.digest == adapter.digest
+
+
+def test_bfloat16_steps_reach_the_held_out_loss_of_float32_ones_and_leave_the_network_as_it_was(
+    backbone: Backbone, data: LatentSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainConfig(steps=25, batch=6, learning_rate=5e-3, seed=0, validate_every=25)
+    start = initial_adapter(backbone)
+    processors = {name: type(p) for name, p in backbone.denoiser.attn_processors.items()}
+    before = denoising_loss(backbone, data)
+    ended, digests = {}, {}
+    for half in ("0", "1"):
+        monkeypatch.setenv("FEDART_BF16", half)
+        *_, trained = train(backbone, data, config=config, start=start, held_out=data)
+        ended[half], digests[half] = trained.loss_after, trained.adapter.digest
+    assert digests["0"] != digests["1"], "the two ways computed the same numbers: bfloat16 was not in force"
+    assert ended["1"] == pytest.approx(ended["0"], abs=0.1 * (before - ended["0"]))
+    assert {name: type(p) for name, p in backbone.denoiser.attn_processors.items()} == processors
+    assert denoising_loss(backbone, data) == before
+
+
+def test_stopped_and_resumed_is_exact_in_bfloat16_too(
+    backbone: Backbone, data: LatentSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDART_BF16", "1")
+    config, start = TrainConfig(steps=6, batch=4, seed=1, validate_every=0), initial_adapter(backbone)
+    *_, through = train(backbone, data, config=config, start=start)
+    events = train(backbone, data, config=config, start=start)
+    third = list(islice(events, 3))[-1]
+    events.close()
+    third.state.save(tmp_path / "state")
+    *_, resumed = train(backbone, data, config=config, resume=TrainState.load(tmp_path / "state"))
+    assert resumed.adapter.digest == through.adapter.digest
+
+
+def test_gradients_begin_at_the_first_module_that_the_adapter_touches(backbone: Backbone, data: LatentSet) -> None:
+    seen: dict[str, bool] = {}
+    hooks = [
+        module.register_forward_hook(lambda m, i, o, name=name: seen.update({name: o.requires_grad}))
+        for name, module in backbone.denoiser.named_children()
+        if name in {"conv_in", "time_embedding", "conv_out"}
+    ]
+    events = train(backbone, data, config=TrainConfig(steps=1, seed=0, validate_every=0))
+    next(events)
+    events.close()
+    for hook in hooks:
+        hook.remove()
+    assert seen == {"conv_in": False, "time_embedding": False, "conv_out": True}
 
 
 def test_frozen_adapters_act_but_do_not_learn(backbone: Backbone, data: LatentSet) -> None:
