@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from fedart_nb.errors import FedArtError
     from fedart_nb.host import Host
     from fedart_nb.jobs import Job
+    from fedart_nb.recipe import Recipe, read_recipe
     from fedart_nb.relay import Invite
     from fedart_nb.session import Session
-    from fedart_nb.widgets import ArtPanel, HostPanel, RoomPanel, TrainPanel
+    from fedart_nb.widgets import ArtPanel, HostPanel, RoomPanel, StylePanel, TrainPanel
 
 __version__ = "0.1.0"
 
@@ -37,11 +38,14 @@ __all__ = [
     "Invite",
     "Job",
     "Picture",
+    "Recipe",
     "RoomPanel",
     "Session",
+    "StylePanel",
     "TrainConfig",
     "TrainPanel",
     "__version__",
+    "read_recipe",
     "sample",
     "train",
 ]
@@ -58,10 +62,13 @@ _HOMES = {
     "Invite": "relay",
     "Job": "jobs",
     "Picture": "art",
+    "Recipe": "recipe",
     "RoomPanel": "widgets",
     "Session": "session",
+    "StylePanel": "widgets",
     "TrainConfig": "diffusion",
     "TrainPanel": "widgets",
+    "read_recipe": "recipe",
     "sample": "diffusion",
     "train": "diffusion",
 }

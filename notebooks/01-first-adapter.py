@@ -35,7 +35,7 @@
 # generators are a hundred to a thousand times larger.) It has met cats and umbrellas. It has not met you.
 
 # %%
-from fedart_nb import ArtPanel, Session, TrainPanel
+from fedart_nb import ArtPanel, Session, StylePanel, TrainPanel
 from fedart_nb.figures import contact_sheet
 
 session = Session("Me")
@@ -109,6 +109,17 @@ for volume in (0.5, 1, 2):
     sheet += [*drawn.pictures]
     labels += [f"{prompt}, {volume}" for prompt in PROMPTS]
 contact_sheet(sheet, labels, columns=4)
+
+# %% [markdown]
+# Now turn the knob yourself. Moving the slider shows the nearest volume that is drawn already and says so; the exact one
+# follows. Drag the edge in the picture to see what the backbone alone would have drawn. *Keep* a seed that you like, let
+# chance find others, and save your favourite: its recipe goes into the file. (The shared adapter's knob wakes up in
+# notebook 4.)
+
+# %%
+mixing = StylePanel(session, "red apple")
+mixing.start()
+mixing
 
 # %% [markdown]
 # ## 5. A number to hold against the pictures

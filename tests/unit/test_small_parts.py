@@ -57,3 +57,19 @@ def test_on_binder_the_kernel_is_said_to_be_somebody_elses_machine(monkeypatch: 
     where, foreign = settings.kernel_location()
     assert foreign
     assert "sample art" in where
+
+
+def test_bfloat16_is_used_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDART_BF16", "1")
+    assert settings.fast_bfloat16()
+    monkeypatch.setenv("FEDART_BF16", "0")
+    assert not settings.fast_bfloat16()
+
+
+@pytest.mark.parametrize(("flags", "fast"), [("fpu avx512_bf16", True), ("fpu amx_bf16", True), ("avx2", False)])
+def test_bfloat16_is_used_where_the_processor_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, flags: str, fast: bool
+) -> None:
+    monkeypatch.delenv("FEDART_BF16", raising=False)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"processor : 0\nflags : {flags}\n")
+    assert settings.fast_bfloat16() is fast
