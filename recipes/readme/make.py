@@ -19,13 +19,31 @@ BEGIN = "<!-- results:begin (written by recipes/readme/make.py from benchmarks/r
 END = "<!-- results:end -->"
 
 
+#: What the README shows of the backbone, of personal adapters and of speed: label and measure.
+SHOWN = (
+    ("autoencoder on unseen pictures", "ae.psnr_pool"),
+    ("autoencoder on the hardest of the ten artists", "ae.psnr_worst_artist"),
+    (
+        "what the backbone draws is found by its caption (top 5 of 240), as a share of real drawings",
+        "backbone.caption_top5_of_ceiling",
+    ),
+    ("distance of drawn from real pictures, style features", "backbone.kid_style"),
+    ("unseen captions with a personal adapter, judged to be that artist's", "personal.style_accuracy"),
+    ("captions kept by a personal adapter, as a share of the backbone's", "personal.caption_kept"),
+    ("training a personal adapter", "personal.seconds"),
+    ("our training step against the diffusers example's", "train.speedup_vs_example"),
+    ("four pictures, 20 steps with guidance", "sample.four_pictures_s"),
+    ("the package, weights and art included", "wheel.mb"),
+)
+
+
 def figures(results: Path) -> dict[str, dict[str, Any]]:
     """Every kept figure by its measure name, with the date of its run."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(results.glob("*.jsonl")):
         head, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         for line in lines:
-            found[line["measure"]] = line | {"date": head["date"], "machine": head["machine"]}
+            found[line["measure"]] = line | {key: head[key] for key in ("date", "machine", "script")}
     return found
 
 
@@ -46,10 +64,18 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         f"| mean held-out loss: backbone / shared / local-only / centralised | {loss} | `{again}` |",
         f"| `make demo`, once installed | {cost} | `python benchmarks/demo.py --json` |",
         f"| `import fedart_nb` | {started:.2f} s | `python benchmarks/import_time.py --json` |",
+        *[_row(label, found[name]) for label, name in SHOWN if name in found],
         "",
         f"*First two rows: {first['how']}. Measured {first['date']} on {first['machine']}.*",
     ]
     return "\n".join(rows)
+
+
+def _row(label: str, line: dict[str, Any]) -> str:
+    """One figure with its interval; what it is compared with stands in the results file."""
+    low, high = line.get("spread") or (None, None)
+    interval = "" if low is None else f" ({low:g} to {high:g})"
+    return f"| {label} | {line['value']:g} {line['unit']}{interval} | `python benchmarks/{line['script']}.py --json` |"
 
 
 def write_table(readme: Path, text: str) -> None:

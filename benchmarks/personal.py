@@ -1,0 +1,306 @@
+"""Do personal adapters draw what they never saw, in their artist's hand? All ten sample artists, each on its own.
+
+For every artist and seed: encode the train pictures, train one personal adapter on the bare backbone with the default
+settings, and draw the artist's held-out captions (test captions that no train picture of the artist has). The bare
+backbone draws the same captions from the same seeds.
+
+* `personal.style_accuracy`: share of pictures that a judge gives to the right artist (whitened style vector, nearest of
+  ten centroids, fitted on real train pictures), averaged over artists. Beside it: chance, the bare backbone, what a
+  colour histogram sees in the same pictures, and the judge's own accuracy on real test pictures (its ceiling).
+* `personal.caption_kept`: hits of the adapter's pictures divided by hits of the bare backbone's, over all artists and
+  seeds. A hit: the caption's concept is among the five nearest of 239 in a gallery of real drawings *by other artists*
+  (fluent3d, fluent_ink, openmoji, without the artist itself), so that drawing in the right hand does not help. Counted
+  are artists with four or more held-out captions in the gallery: the trio and gameicons. The interval resamples
+  captions.
+* `personal.seconds`: wall time to encode and train one artist on the machine's cores, as a reader would wait for it.
+
+Adapters of the first seed are left in `out/personal/<artist>/`, and a sheet of six prompts by ten artists in
+`out/personal/sheet.png`.
+
+    python benchmarks/personal.py --json
+    python benchmarks/personal.py --json --backbone out/candidate
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _personal import TOP, Pictures, Referee, Verdict, held_out
+from _report import measure, options, report
+from numpy.typing import NDArray
+
+from fedart_nb import settings
+from fedart_nb.art import ArtSet
+from fedart_nb.diffusion import (
+    Adapter,
+    AdapterConfig,
+    Backbone,
+    TrainConfig,
+    cache_latents,
+    denoising_loss,
+    draw,
+    initial_adapter,
+    train,
+)
+from fedart_nb.figures import contact_sheet
+from fedart_nb.measures import bootstrap
+
+OUT = Path(__file__).parents[1] / "out" / "personal"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run. `steps` None is the default of `TrainConfig`."""
+
+    seeds: int = 3
+    captions: int = 24
+    draw_steps: int = 20
+    artists: tuple[str, ...] = ()
+    pictures: int | None = None
+    steps: int | None = None
+
+    def config(self, seed: int) -> TrainConfig:
+        made = TrainConfig(validate_every=0, seed=seed)
+        return replace(made, steps=self.steps) if self.steps else made
+
+
+FULL = Size()
+QUICK = Size(1, 6, 8, ("fluent3d", "gameicons", "openmoji"), 60, 15)
+#: Told apart by neither ground nor grid: all ten artists less the portraits and the white-on-black icons.
+HARD = ("fluent3d", "fluent_ink", "freehand", "gerald_ink", "openmoji", "rollandin")
+#: Nobody of the ten has these captions among the train pictures.
+SHEET = (
+    "turtle",
+    "maple leaf",
+    "ambulance",
+    "whale",
+    "bell",
+    "portrait of a person, brown short hair, glasses, happy mouth",
+)
+SHEET_SEED = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One artist and seed: what the referee said of the adapter's pictures and of the backbone's, losses, seconds."""
+
+    personal: Verdict
+    backbone: Verdict
+    loss_backbone: float
+    loss_personal: float
+    seconds: float
+    adapter: Adapter = field(repr=False)
+
+
+def one_run(backbone: Backbone, name: str, art: ArtSet, referee: Referee, size: Size, seed: int) -> Run:
+    """Train one artist's adapter and have its pictures judged."""
+    started = time.monotonic()
+    latents = cache_latents(backbone, art, "train")
+    start = initial_adapter(backbone, AdapterConfig(), seed=seed)
+    *_, last = train(backbone, latents, config=size.config(seed), start=start)
+    seconds = time.monotonic() - started
+    asked = [picture.caption for picture in held_out(art, size.captions)]
+    seeds = [1000 * (seed + 1) + i for i in range(len(asked))]
+    test = cache_latents(backbone, art, "test")
+
+    def drawn(adapters: list[tuple[Adapter, float]]) -> Pictures:
+        return draw(backbone, asked, seeds=seeds, adapters=adapters, steps=size.draw_steps)
+
+    own = [(last.adapter, 1.0)]
+    return Run(
+        referee.verdict(name, drawn(own), asked),
+        referee.verdict(name, drawn([]), asked),
+        denoising_loss(backbone, test),
+        denoising_loss(backbone, test, own),
+        seconds,
+        last.adapter,
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All runs by artist, with what the referee said of the real test pictures; figures are made of it."""
+
+    runs: dict[str, list[Run]]
+    real: dict[str, Verdict]
+    concepts: int
+    threads: int
+    how: str
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.runs)
+
+    @property
+    def seeds(self) -> int:
+        return min(len(runs) for runs in self.runs.values())
+
+    def own(self, *names: str) -> list[float]:
+        """Style accuracy of every run of these artists (all by default)."""
+        return [run.personal.accuracy(name) for name in names or self.names for run in self.runs[name]]
+
+    def bare(self, *names: str) -> list[float]:
+        return [run.backbone.accuracy(name) for name in names or self.names for run in self.runs[name]]
+
+    def by_colour(self, *names: str) -> list[float]:
+        return [run.personal.colour_accuracy(name) for name in names or self.names for run in self.runs[name]]
+
+
+def style_figure(outcome: Outcome) -> dict[str, Any]:
+    names, real = outcome.names, outcome.real
+    by_seed = [
+        statistics.fmean(outcome.runs[name][i].personal.accuracy(name) for name in names) for i in range(outcome.seeds)
+    ]
+    worst = min(names, key=lambda name: _mean(outcome.own(name)))
+    hard = [name for name in HARD if name in names]
+    return measure(
+        "personal.style_accuracy",
+        _mean(by_seed),
+        "of pictures",
+        how=outcome.how,
+        spread=(round(min(by_seed), 4), round(max(by_seed), 4)),
+        seeds=outcome.seeds,
+        baseline={
+            "chance": round(1 / len(names), 4),
+            "backbone": _mean(outcome.bare()),
+            "colour_histogram": _mean(outcome.by_colour()),
+            "real_test_pictures": _mean([real[name].accuracy(name) for name in names]),
+            "real_test_pictures_colour_histogram": _mean([real[name].colour_accuracy(name) for name in names]),
+            "hard_artists": _mean(outcome.own(*hard)),
+            "worst_artist": worst,
+            "worst_artist_accuracy": _mean(outcome.own(worst)),
+        },
+    )
+
+
+def caption_figure(outcome: Outcome) -> dict[str, Any] | None:
+    """None where the bare backbone drew nothing that was found: there is nothing to keep."""
+    asked = [name for name in outcome.names if len(outcome.runs[name][0].personal.ranks)]
+    tables = {name: hits(outcome.runs[name]) for name in asked}
+    pairs = np.concatenate([np.zeros((0, 2)), *tables.values()])
+    if not pairs[:, 1].any():
+        return None
+    kept = bootstrap(pairs, kept_of, rng=np.random.default_rng(0))
+    return measure(
+        "personal.caption_kept",
+        round(kept.value, 4),
+        "of the backbone's hits",
+        how=f"top {TOP}; {len(pairs)} captions of {', '.join(asked)}, each from {outcome.seeds} seeds; {outcome.how}",
+        spread=(round(kept.low, 4), round(kept.high, 4)),
+        seeds=outcome.seeds,
+        baseline={
+            "personal_top5": _mean(pairs[:, 0]),
+            "backbone_top5": _mean(pairs[:, 1]),
+            "real_test_pictures_top5": _mean(np.concatenate([outcome.real[name].hits() for name in asked])),
+            "chance": round(TOP / outcome.concepts, 4),
+        }
+        | {f"personal_top5_{name}": _mean(rows[:, 0]) for name, rows in tables.items()}
+        | {f"backbone_top5_{name}": _mean(rows[:, 1]) for name, rows in tables.items()},
+    )
+
+
+def seconds_figure(outcome: Outcome) -> dict[str, Any]:
+    seconds = [run.seconds for runs in outcome.runs.values() for run in runs]
+    return measure(
+        "personal.seconds",
+        round(statistics.fmean(seconds), 1),
+        "s",
+        how=f"encode the train pictures and train, {outcome.threads} threads; {outcome.how}",
+        spread=(round(min(seconds), 1), round(max(seconds), 1)),
+        seeds=outcome.seeds,
+    )
+
+
+def artist_figure(outcome: Outcome, name: str) -> dict[str, Any]:
+    runs, own = outcome.runs[name], outcome.own(name)
+    mistaken = sum((Counter(run.personal.mistaken_for(name)) for run in runs), Counter())
+    return measure(
+        f"personal.style_accuracy.{name}",
+        _mean(own),
+        "of pictures",
+        how=f"{len(runs[0].personal.judged)} held-out captions; {outcome.how}",
+        spread=(round(min(own), 4), round(max(own), 4)),
+        seeds=outcome.seeds,
+        baseline={
+            "backbone": _mean(outcome.bare(name)),
+            "colour_histogram": _mean(outcome.by_colour(name)),
+            "real_test_pictures": round(outcome.real[name].accuracy(name), 4),
+            "mistaken_for": dict(mistaken.most_common()),
+            "held_out_loss": _mean([run.loss_personal for run in runs]),
+            "held_out_loss_backbone": round(runs[0].loss_backbone, 4),
+        },
+    )
+
+
+def hits(runs: list[Run]) -> NDArray[np.float64]:
+    """(captions, 2): how often the adapter's and the backbone's picture of each caption were found, mean over seeds."""
+    sides = ([run.personal.hits() for run in runs], [run.backbone.hits() for run in runs])
+    return np.stack([np.mean(side, axis=0) for side in sides], axis=1)
+
+
+def kept_of(rows: NDArray[np.float64]) -> float:
+    """The adapter's hits over the backbone's; infinite or not a number where the backbone has none."""
+    return float(np.divide(rows[:, 0].sum(), rows[:, 1].sum()))
+
+
+def _mean(values: Sequence[float] | NDArray[Any]) -> float:
+    return round(float(np.mean(values)), 4)
+
+
+def sheet(backbone: Backbone, adapters: dict[str, Adapter], draw_steps: int) -> bytes:
+    """Six prompts by as many artists as there are, one row for each artist, all from one seed: PNG."""
+    rows = [
+        draw(backbone, SHEET, seeds=[SHEET_SEED], adapters=[(adapter, 1.0)], steps=draw_steps)
+        for adapter in adapters.values()
+    ]
+    captions = [f"{name}: {prompt}" for name in adapters for prompt in SHEET]
+    return contact_sheet(np.concatenate(rows), captions, columns=len(SHEET)).png
+
+
+def main() -> None:
+    chosen = options(__doc__, backbone=True)
+    threads = settings.limit_threads()
+    backbone = (
+        Backbone.from_pretrained(chosen.backbone, device="cpu") if chosen.backbone else Backbone.embedded(device="cpu")
+    )
+    size = QUICK if chosen.quick else FULL
+    art = {name: ArtSet.sample(name, limit=size.pictures) for name in size.artists or sorted(ArtSet.samples())}
+    referee = Referee.fit(art)
+    real = {}
+    for name, drawings in art.items():
+        test = held_out(drawings)
+        real[name] = referee.verdict(name, drawings.pixels(test), [picture.caption for picture in test])
+    runs: dict[str, list[Run]] = {name: [] for name in art}
+    for name, seed in product(art, range(size.seeds)):
+        run = one_run(backbone, name, art[name], referee, size, seed)
+        runs[name].append(run)
+        print(
+            f"{name}, seed {seed}: {run.personal.accuracy(name):.0%} in style, {run.seconds:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+    adapters = {name: runs[name][0].adapter for name in art}
+    for name, adapter in adapters.items():
+        adapter.save(OUT / name)
+    (OUT / "sheet.png").write_bytes(sheet(backbone, adapters, size.draw_steps))
+    shape, config = adapters[next(iter(art))].config, size.config(0)
+    how = (
+        f"rank {shape.rank}, alpha {shape.alpha:g}, lr {config.learning_rate:g}, {config.steps} steps of "
+        f"{config.batch}, {size.draw_steps} drawing steps, {len(art)} artists, backbone {backbone.sha256[:8]}"
+    )
+    outcome = Outcome(runs, real, len(referee.galleries[""].concepts), threads, how)
+    three = [style_figure(outcome), caption_figure(outcome), seconds_figure(outcome)]
+    report(__file__, [line for line in three if line] + [artist_figure(outcome, name) for name in art], chosen)
+
+
+if __name__ == "__main__":
+    main()
