@@ -42,7 +42,7 @@ class Backbone:
     Example:
         >>> backbone = Backbone.embedded()
         >>> backbone.latent_shape
-        (4, 16, 16)
+        (8, 16, 16)
     """
 
     def __init__(self, pipeline: Any, *, name: str, size_px: int | None = None) -> None:

@@ -84,12 +84,12 @@ def words_note(lines: Sequence[str], *, shown: int = 8) -> str:
     if not lines:
         return ""
     items = [f"<li>{escape(line)}</li>" for line in lines]
-    rest = f'<ul class="fedart-list">{"".join(items[shown:])}</ul>'
+    first, rest = (f'<ul class="fedart-list">{"".join(part)}</ul>' for part in (items[:shown], items[shown:]))
     more = f"<details><summary>{len(lines) - shown} more</summary>{rest}</details>" if len(lines) > shown else ""
     sign, _ = _SIGNS["info"]
     return (
         f'<div class="fedart-notice fedart-info" role="note"><span class="fedart-sign" aria-hidden="true">{sign}</span>'
-        f"<div><strong>Words that the backbone does not know</strong><ul>{''.join(items[:shown])}</ul>"
+        f"<div><strong>Words that the backbone does not know</strong>{first}"
         f"{more}</div></div>"
     )
 

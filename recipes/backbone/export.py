@@ -91,17 +91,15 @@ def write(parts: dict[str, list[pool.Record]], *, folder: Path, log: Path, seed:
     images = (np.asarray(pictures) * 255).round().astype(np.uint8)
     sheet = contact_sheet(images, [f"{r.caption} {denoiser.style_word(r.source)}" for r in chosen], columns=6)
     (folder / "sheet.png").write_bytes(sheet.png)
-    (target / "README.md").write_text(card(parts, log), encoding="utf-8")
+    (target / "README.md").write_text(card(parts, log, pipeline.vae.config.latent_channels), encoding="utf-8")
     print("wrote", target, "and", folder / "sheet.png")
 
 
-def card(parts: dict[str, list[pool.Record]], log: Path) -> str:
+def card(parts: dict[str, list[pool.Record]], log: Path, channels: int) -> str:
     """The model card: what it is, what it was trained on, how long, how well, and what it is not for."""
     events = [json.loads(line) for line in log.read_text().splitlines()]
     data = next(e for e in reversed(events) if e["stage"] == "data")
-    measured = {"autoencoder": "psnr_held_out", "denoiser": "held_out_pictures"}
-    last = {s: next(e for e in reversed(events) if e["stage"] == s and m in e) for s, m in measured.items()}
-    ae, dn = last["autoencoder"], last["denoiser"]
+    runs = "\n".join(_runs(events))
     used = [r for rs in parts.values() for r in rs]
     sources = Counter((r.source, r.licence) for r in used)
     origins = {source: sorted({r.origin for r in used if r.source == source}) for source, _ in sources}
@@ -110,8 +108,9 @@ def card(parts: dict[str, list[pool.Record]], log: Path) -> str:
     )
     return f"""# The embedded backbone
 
-A small latent diffusion pipeline that ships with fedart-nb: 128 px pictures, 4x16x16 latents, drawn in the manner of
-emoji, icons, clip art and portrait avatars. A teaching model: {data["n_train"]} training pictures, 11 M parameters.
+A small latent diffusion pipeline that ships with fedart-nb: 128 px pictures, {channels}x16x16 latents, drawn
+in the manner of emoji, icons, clip art and portrait avatars. A teaching model: {data["n_train"]} training pictures,
+11 M parameters.
 It draws single objects and faces; it cannot write text, compose scenes or draw photographs.
 
 | part | what | parameters |
@@ -129,14 +128,12 @@ and the panels show it. Plain diffusers reads every such word as `<unk>`: give i
 
 ## How it was trained
 
-`python recipes/backbone/train.py --pool POOL` with seed {data["seed"]}, on {data["device"]}
-({data["threads"]} threads, torch {data["torch"]}); data SHA-256 `{data["data_sha256"]}`.
+`recipes/backbone/train.py` with seed {data["seed"]} on {data["device"]} (torch {data["torch"]}), in several runs, each
+going on from the one before (`recipes/backbone/README.md`); data SHA-256 of the last `{data["data_sha256"]}`.
 
-| stage | steps | minutes | held out |
-|---|---|---|---|
-| autoencoder | {ae["step"]} x 16 | {ae["seconds"] / 60:.0f} | {ae["psnr_held_out"]:.2f} dB PSNR on unseen pictures |
-| denoiser | {dn["step"]} x 64 | {dn["seconds"] / 60:.0f} | velocity error {dn["held_out_pictures"]:.4f} on unseen \
-pictures, {dn["held_out_captions"]:.4f} on unseen captions |
+| run | stage | steps | minutes | held out |
+|---|---|---|---|---|
+{runs}
 
 Held out: {data["n_captions"]} pictures whose whole caption never occurs in training, and {data["n_pictures"]} single
 pictures. Minutes are of one run on a busy two-core machine, partly on one thread.
@@ -145,8 +142,10 @@ pictures. Minutes are of one run on a busy two-core machine, partly on one threa
 
 Every picture was drawn by somebody else and is used under its licence; no share-alike art and none of the ten sample
 artists' pictures is among them. Two sources (streamline_emojis, streamline_ultimate_color) come from the studio of the
-sample artist `freehand`, in another style; the designer of `lorelei` was left out. The openclipart captions are file
-names and noisy. The weights are released under the MIT licence of this repository; keep this table with them.
+sample artist `freehand`, in another style; the designer of `lorelei` was left out. Every sheet of the pool was looked
+at: likenesses of real people, brands, photographs, text and what nobody could recognise were dropped, and captions that
+were file names or foreign words were written anew (`recipes/backbone/curation_*.csv`).
+The weights are released under the MIT licence of this repository; keep this table with them.
 
 | source | pictures | from, by | licence |
 |---|---|---|---|
@@ -157,3 +156,23 @@ names and noisy. The weights are released under the MIT licence of this reposito
 def _credit(origins: list[str]) -> str:
     """One origin as it stands; of many authors in one package, their number."""
     return origins[0] if len(origins) == 1 else f"{origins[0].split(' (')[0]} ({len(origins)} authors)"
+
+
+def _runs(events: list[dict[str, object]]) -> list[str]:
+    """The end of every run in the log, a row each: a run begins with its data."""
+    held_out = {
+        "autoencoder": lambda e: f"{e['psnr_held_out']:.2f} dB PSNR, unseen pictures",
+        "denoiser": lambda e: (
+            f"velocity error {e['held_out_pictures']:.4f} pictures, {e['held_out_captions']:.4f} captions"
+        ),
+    }
+    ends: dict[tuple[int, str], dict[str, object]] = {}
+    run = 0
+    for event in events:
+        run += event["stage"] == "data"
+        if "psnr_held_out" in event or "held_out_pictures" in event:
+            ends[run, str(event["stage"])] = event
+    return [
+        f"| {event['at']} | {stage} | {event['step']} | {event['seconds'] / 60:.0f} | {held_out[stage](event)} |"
+        for (_, stage), event in ends.items()
+    ]
