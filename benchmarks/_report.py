@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -57,11 +58,20 @@ def report(script: str, lines: list[dict[str, Any]], chosen: argparse.Namespace)
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "python": platform.python_version(),
             **{package: metadata.version(package) for package in ("torch", "diffusers", "peft", "fedart-nb")},
+            "weights": weights(),
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, {_processor()}",
         }
         text = "".join(json.dumps(line) + "\n" for line in [head, *lines])
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.jsonl").write_text(text, encoding="utf-8")
+
+
+def weights() -> str:
+    """Which embedded weights a figure belongs to: the first of a SHA-256 over their files."""
+    digest = hashlib.sha256()
+    for path in sorted((Path(__file__).parents[1] / "fedart_nb" / "diffusion" / "embedded").rglob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _processor() -> str:

@@ -6,6 +6,7 @@ make demo && python recipes/readme/make.py
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from fedart_nb.figures import contact_sheet
 from fedart_nb.keepsake import Keepsake
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from _report import weights  # noqa: E402 - it lives beside the benchmarks
+
 BEGIN = "<!-- results:begin (written by recipes/readme/make.py from benchmarks/results) -->"
 END = "<!-- results:end -->"
 
@@ -44,6 +48,7 @@ def figures(results: Path) -> dict[str, dict[str, Any]]:
         head, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         for line in lines:
             found[line["measure"]] = line | {key: head[key] for key in ("date", "machine", "script")}
+            found[line["measure"]]["weights"] = head.get("weights")
     return found
 
 
@@ -68,6 +73,8 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         "",
         f"*First two rows: {first['how']}. Measured {first['date']} on {first['machine']}.*",
     ]
+    if first["weights"] != weights():
+        rows.append("*The weights have been trained further since the first two rows were measured.*")
     return "\n".join(rows)
 
 
