@@ -1,4 +1,4 @@
-"""What the personal-adapter benchmark and its sweep share: held-out captions, and the referee who scores pictures."""
+"""What the benchmarks that judge pictures share: held-out captions, and the referee who scores pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,19 @@ from fedart_nb.art.collecting import Picture
 from fedart_nb.measures import ConceptRetrieval, FeatureExtractor, StyleJudge
 
 Pictures = NDArray[np.uint8]
+Item = TypeVar("Item")
 
 #: The artists who drew the same 240 concepts: their drawings are the gallery in which captions are looked for.
 TRIO = ("fluent3d", "fluent_ink", "openmoji")
 FEWEST = 4  # retrieval takes the mean style of the pictures away, so it needs a few
 TOP = 5
+
+
+def evenly(items: list[Item], limit: int | None) -> list[Item]:
+    """At most `limit` of the items, evenly spaced; all of them for None."""
+    if limit is None or len(items) <= limit:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]
 
 
 def held_out(art: ArtSet, limit: int | None = None) -> list[Picture]:
@@ -31,9 +39,7 @@ def held_out(art: ArtSet, limit: int | None = None) -> list[Picture]:
         if picture.caption.lower() not in seen:
             seen.add(picture.caption.lower())
             found.append(picture)
-    if limit is not None and len(found) > limit:
-        found = [found[i] for i in np.linspace(0, len(found) - 1, limit).round().astype(int)]
-    return found
+    return evenly(found, limit)
 
 
 def concept(caption: str) -> str:

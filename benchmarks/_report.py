@@ -10,7 +10,10 @@ import platform
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedart_nb.diffusion import Backbone
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -43,8 +46,20 @@ def measure(
     return line | {"seeds": seeds, "baseline": baseline or {}, "how": how}
 
 
-def report(script: str, lines: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
-    """Print the figures; after a full run keep them as `results/<script>.jsonl`, with date, versions and machine."""
+def backbone_of(folder: str | None, *, device: str | None = None) -> Backbone:
+    """The pipeline that `--backbone` names, else the embedded one."""
+    from fedart_nb.diffusion import Backbone
+
+    return Backbone.from_pretrained(folder, device=device) if folder else Backbone.embedded(device=device)
+
+
+def kept(chosen: argparse.Namespace) -> bool:
+    """Whether a run's figures are to be kept: a full run's, with the weights that ship."""
+    return not (chosen.quick or getattr(chosen, "backbone", None))
+
+
+def report(script: str, lines: list[dict[str, Any]], chosen: argparse.Namespace, *, complete: bool = True) -> None:
+    """Print the figures; those of a full run are kept in `results/<script>.jsonl`, with date and machine."""
     name = Path(script).stem
     for line in lines:
         if chosen.json:
@@ -52,7 +67,7 @@ def report(script: str, lines: list[dict[str, Any]], chosen: argparse.Namespace)
         else:
             spread = f" [{line['spread'][0]}, {line['spread'][1]}]" if "spread" in line else ""
             print(f"{line['measure']}: {line['value']} {line['unit']}{spread} ({line['how']})", flush=True)
-    if not chosen.quick:
+    if complete and kept(chosen):
         head = {
             "script": name,
             "date": time.strftime("%Y-%m-%d", time.gmtime()),

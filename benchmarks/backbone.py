@@ -25,7 +25,6 @@ Measures of the pool need `--pool`; without it they are left out and nothing is 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -38,23 +37,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from _report import RESULTS, measure, options, report
+from _personal import TOP, TRIO, Pictures, evenly
+from _report import RESULTS, backbone_of, kept, measure, options, report
 from numpy.typing import NDArray
 
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Backbone, draw
 from fedart_nb.figures import contact_sheet
 from fedart_nb.measures import ConceptRetrieval, Estimate, FeatureExtractor, bootstrap, kid, psnr, ssim
+from fedart_nb.measures.geometry import distances
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "recipes" / "backbone"))
 from pool import Record, pixels, read_pool  # noqa: E402 - a recipe, not a package
 
-Pictures = NDArray[np.uint8]
-TRIO = ("fluent3d", "fluent_ink", "openmoji")
 SOURCE = "noto"
 EMOJI = ("emojione", "fxemoji", "noto", "noto_v1", "twemoji")
-THREADS, BATCH, TOP = 2, 16, 5
+THREADS, BATCH = 2, 16
 ROWS = 12
 
 
@@ -98,12 +97,6 @@ def decoded(backbone: Backbone, pictures: Pictures) -> Pictures:
 
 def spread(estimate: Estimate, digits: int = 3) -> tuple[float, float]:
     return round(estimate.low, digits), round(estimate.high, digits)
-
-
-def evenly(items: list[Any], limit: int | None) -> list[Any]:
-    if limit is None or len(items) <= limit:
-        return items
-    return [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]
 
 
 def autoencoder_artists(backbone: Backbone, size: Size) -> dict[str, Any]:
@@ -266,12 +259,6 @@ def copies(backbone: Backbone, pool: list[Record], drawn: Drawn, size: Size, she
     )
 
 
-def distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Euclidean, (n, m)."""
-    squared = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
-    return np.sqrt(np.maximum(squared, 0))
-
-
 def nearest_sheet(
     drawn: Drawn, train: list[Record], seen: Pictures, away: NDArray[np.float64], apart: NDArray[np.float64]
 ) -> bytes:
@@ -325,23 +312,22 @@ def main() -> None:
     chosen = options(__doc__, backbone=True, pool=True)
     torch.set_num_threads(THREADS)
     size = QUICK if chosen.quick else Size()
-    backbone = Backbone.from_pretrained(chosen.backbone) if chosen.backbone else Backbone.embedded()
-    keep = not (chosen.quick or chosen.backbone) and chosen.pool is not None
+    backbone = backbone_of(chosen.backbone)
+    complete = chosen.pool is not None and (Path(chosen.pool) / "metadata.csv").is_file()
     lines = [autoencoder_artists(backbone, size), speed(backbone, size), wheel()]
-    if chosen.pool is None or not (Path(chosen.pool) / "metadata.csv").is_file():
+    if not complete:
         print(
             f"--pool is {chosen.pool!r}, expected a folder with metadata.csv: ae.psnr_pool and all of backbone.* "
             "compare with the pre-training pool and are left out; nothing is kept. See recipes/backbone/README.md.",
             file=sys.stderr,
         )
-        keep = False
     else:
         pool = read_pool(Path(chosen.pool))
         line, drawn = captions(backbone, pool, size)
-        sheet = RESULTS / "memorisation.png" if keep else None
+        sheet = RESULTS / "memorisation.png" if kept(chosen) else None
         lines += [autoencoder_pool(backbone, pool, size), line, *look(backbone, pool, size)]
         lines.append(copies(backbone, pool, drawn, size, sheet))
-    report(__file__, lines, argparse.Namespace(json=chosen.json, quick=not keep))
+    report(__file__, lines, chosen, complete=complete)
 
 
 if __name__ == "__main__":

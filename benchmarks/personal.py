@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 from _personal import TOP, Pictures, Referee, Verdict, held_out
-from _report import measure, options, report
+from _report import backbone_of, measure, options, report
 from numpy.typing import NDArray
 
 from fedart_nb import settings
@@ -269,9 +269,7 @@ def sheet(backbone: Backbone, adapters: dict[str, Adapter], draw_steps: int) -> 
 def main() -> None:
     chosen = options(__doc__, backbone=True)
     threads = settings.limit_threads()
-    backbone = (
-        Backbone.from_pretrained(chosen.backbone, device="cpu") if chosen.backbone else Backbone.embedded(device="cpu")
-    )
+    backbone = backbone_of(chosen.backbone, device="cpu")
     size = QUICK if chosen.quick else FULL
     art = {name: ArtSet.sample(name, limit=size.pictures) for name in size.artists or sorted(ArtSet.samples())}
     referee = Referee.fit(art)

@@ -35,10 +35,10 @@ from _report import measure, options, report
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 
-from fedart_nb.diffusion import ATTENTION_AND_UP_CONVOLUTIONS
+from fedart_nb.diffusion import ATTENTION, ATTENTION_AND_UP_CONVOLUTIONS
 
 TARGETS = {
-    "attention": r".*attentions\..*\.(to_q|to_k|to_v|to_out\.0)",
+    "attention": ATTENTION,
     "attention_and_up_convolutions": ATTENTION_AND_UP_CONVOLUTIONS,
 }
 RANKS = (4, 8, 16, 32)

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _report import measure, options, report
+from _report import backbone_of, measure, options, report
 from diffusers.optimization import get_scheduler
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
@@ -188,7 +188,7 @@ def compare(backbone: Backbone, art: ArtSet, folder: Path, *, steps: int, repeti
 def main() -> None:
     chosen = options(__doc__, backbone=True)
     threads = settings.limit_threads()
-    backbone = Backbone.from_pretrained(chosen.backbone) if chosen.backbone else Backbone.embedded()
+    backbone = backbone_of(chosen.backbone)
     steps, repetitions, limit = (4, 2, 16) if chosen.quick else (20, 7, 40)
     with tempfile.TemporaryDirectory() as folder:
         art = ArtSet.sample(ARTIST, limit=limit)

@@ -2,12 +2,13 @@
 
 from .adapters import ATTENTION_AND_UP_CONVOLUTIONS, Adapter, AdapterConfig, attached, initial_adapter
 from .backbone import Backbone
-from .families import Conditioning
+from .families import ATTENTION, Conditioning
 from .latents import LatentSet, cache_latents, latents_of
 from .sampling import draw, sample
 from .training import TrainConfig, TrainState, denoising_loss, train
 
 __all__ = [
+    "ATTENTION",
     "ATTENTION_AND_UP_CONVOLUTIONS",
     "Adapter",
     "AdapterConfig",

@@ -11,13 +11,12 @@ import torch
 
 from ..errors import BackboneError
 
-__all__ = ["ATTENTION_AND_UP_CONVOLUTIONS", "FAMILIES", "Conditioning", "Family", "family_of"]
+__all__ = ["ATTENTION", "ATTENTION_AND_UP_CONVOLUTIONS", "FAMILIES", "Conditioning", "Family", "family_of"]
 
-#: Attention projections everywhere and the convolutions of the up blocks (colour and line texture live there).
-ATTENTION_AND_UP_CONVOLUTIONS = (
-    r".*attentions\..*\.(to_q|to_k|to_v|to_out\.0)|up_blocks\.\d+\.resnets\.\d+\.(conv1|conv2)"
-)
-_ATTENTION = r".*attentions\..*\.(to_q|to_k|to_v|to_out\.0)"
+#: Attention projections everywhere in a UNet.
+ATTENTION = r".*attentions\..*\.(to_q|to_k|to_v|to_out\.0)"
+#: And the convolutions of its up blocks (colour and line texture live there).
+ATTENTION_AND_UP_CONVOLUTIONS = rf"{ATTENTION}|up_blocks\.\d+\.resnets\.\d+\.(conv1|conv2)"
 #: Both streams of the joint attention: the picture's (to_*) and the text's (add_*).
 _JOINT_ATTENTION = r".*\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
 
@@ -144,7 +143,7 @@ class _StableDiffusionXL(Family):
 
     pipeline = "StableDiffusionXLPipeline"
     title = "Stable Diffusion XL, SDXL-Turbo"
-    targets = _ATTENTION
+    targets = ATTENTION
     text_encoders = ("text_encoder", "text_encoder_2")
     tokenizers = ("tokenizer", "tokenizer_2")
     load_options: ClassVar[dict[str, Any]] = {}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import MeasureError
 from .checking import checked, labelled
 from .features import FeatureExtractor
+from .geometry import unit
 
 __all__ = ["ConceptFeatures", "ConceptRetrieval"]
 
@@ -81,7 +82,7 @@ class ConceptRetrieval:
         scale = np.maximum(centred.std(0), 1e-6)
         flat, rows = centred / scale, np.array(labels)
         means = np.stack([flat[rows == concept].mean(0) for concept in known])
-        return cls(known, features, _unit(means), scale, extractor)
+        return cls(known, features, unit(means), scale, extractor)
 
     def rank(self, pictures: NDArray[np.uint8], concepts: Sequence[str]) -> NDArray[np.int64]:
         """Rank of the right concept for every picture, (n,): 1 is best, `len(concepts of the gallery)` worst.
@@ -98,7 +99,7 @@ class ConceptRetrieval:
             raise MeasureError(f"The gallery does not show {strangers[:5]}; leave such pictures out.")
         checked(array, at_least=_FEWEST)
         x = _vectors(self.extractor, self.features, array)
-        similarity = _unit((x - x.mean(0)) / self.scale) @ self.gallery.T
+        similarity = unit((x - x.mean(0)) / self.scale) @ self.gallery.T
         right = similarity[np.arange(len(labels)), [self.concepts.index(label) for label in labels]]
         ranks: NDArray[np.int64] = (similarity >= right[:, None]).sum(1)
         return ranks
@@ -114,8 +115,3 @@ def _vectors(extractor: FeatureExtractor, features: str, pictures: NDArray[np.ui
     if features == "head":
         return extractor.head(pictures).astype(np.float64)
     return np.concatenate([extractor.style(pictures), extractor.head(pictures)], 1).astype(np.float64)
-
-
-def _unit(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    return out

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..diffusion import Backbone
 from ..errors import MeasureError
 from .checking import checked, resized
+from .geometry import distances
 from .style import StyleAccuracy
 
 __all__ = ["introstyle_accuracy", "introstyle_distance"]
@@ -53,7 +54,7 @@ def introstyle_distance(
     """
     a = _statistics(backbone, pictures_a, block=block, noise=noise, seed=seed)
     b = _statistics(backbone, pictures_b, block=block, noise=noise, seed=seed)
-    return _w2(a, b)
+    return distances(a, b)
 
 
 def introstyle_accuracy(
@@ -91,7 +92,7 @@ def introstyle_accuracy(
     names = list(seen)
     per_artist = {}
     for name, pictures in judged.items():
-        nearest = _w2(read(pictures) / spread, centroids).argmin(1)
+        nearest = distances(read(pictures) / spread, centroids).argmin(1)
         per_artist[name] = float((nearest == names.index(name)).mean())
     return StyleAccuracy(per_artist, float(np.mean(list(per_artist.values()))), 1 / len(names))
 
@@ -130,8 +131,3 @@ def _statistics(
             handle.remove()
     statistics: NDArray[np.float64] = np.concatenate(out)
     return statistics
-
-
-def _w2(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    squared = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
-    return np.asarray(np.sqrt(np.maximum(squared, 0)))

@@ -17,6 +17,7 @@ from ..errors import MeasureError
 from .checking import checked
 from .estimate import Estimate
 from .features import FeatureExtractor
+from .geometry import unit
 from .whitening import Whitening
 
 __all__ = ["StyleAccuracy", "StyleFeatures", "StyleJudge", "StyleReport", "colour_histogram", "style_report"]
@@ -161,7 +162,7 @@ class StyleJudge:
 
     def _gaps(self, artist: str, whitened: NDArray[np.float64]) -> NDArray[np.float64]:
         """Cosine to the own centroid minus the best other, (n,); zero is the mean of all training pictures."""
-        similarity = _unit(whitened) @ _unit(self.centroids).T
+        similarity = unit(whitened) @ unit(self.centroids).T
         own = self._index(artist)
         best_other = np.delete(similarity, own, axis=1).max(1)
         gaps: NDArray[np.float64] = similarity[:, own] - best_other
@@ -227,11 +228,6 @@ def _vectors(features: str, extractor: FeatureExtractor | None, pictures: _Pictu
         return extractor.style(pictures)
     roots: NDArray[np.float32] = np.sqrt(colour_histogram(pictures))  # Hellinger: rare colours count, too
     return roots
-
-
-def _unit(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    return out
 
 
 def _over_artists(values: Mapping[str, NDArray[np.bool_] | NDArray[np.float64]], rng: np.random.Generator) -> Estimate:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +43,19 @@ def read(folder: Path) -> AutoencoderTiny:
 def start_from(model: AutoencoderTiny, folder: Path) -> None:
     """Copy a trained autoencoder's weights, also when it had fewer latent channels: new ones start without effect."""
     old = AutoencoderTiny.from_pretrained(folder).state_dict()
-    new = model.state_dict()
+    model.load_state_dict(widened(old, model.state_dict(), zero=["decoder.layers.0.weight"]))
+
+
+def widened(
+    old: dict[str, torch.Tensor], new: dict[str, torch.Tensor], *, zero: Collection[str]
+) -> dict[str, torch.Tensor]:
+    """Old weights in the new shapes; what the old ones lack is as `new` has it, or 0 in the tensors named by `zero`."""
+    out = {}
     for name, weight in new.items():
-        kept = tuple(slice(0, n) for n in old[name].shape)
-        if name == "decoder.layers.0.weight":
-            weight.zero_()
-        weight[kept] = old[name].to(weight)
-    model.load_state_dict(new)
+        out[name] = torch.zeros_like(weight) if name in zero else weight.clone()
+        both = tuple(slice(0, min(n, m)) for n, m in zip(old[name].shape, weight.shape, strict=True))
+        out[name][both] = old[name][both].to(weight)
+    return out
 
 
 def to_tensor(pictures: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -94,7 +94,8 @@ def build_unet(latent_channels: int) -> UNet2DConditionModel:
 def start_from(model: torch.nn.ModuleDict, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Go on from a trained pipeline, also with other words or more latent channels: what is new starts small."""
     old = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
-    model["unet"].load_state_dict(_widened(old.unet.state_dict(), model["unet"].state_dict()))
+    blank = model["unet"].state_dict()  # channels that the old network lacks start at zero, without effect
+    model["unet"].load_state_dict(autoencoder.widened(old.unet.state_dict(), blank, zero=blank))
     embedding = "embeddings.token_embedding.weight"
     before = old.text_encoder.state_dict()
     after = model["text"].state_dict()
@@ -105,16 +106,6 @@ def start_from(model: torch.nn.ModuleDict, tokenizer: PreTrainedTokenizerFast, f
         if word in known:
             rows[index] = before[name][known[word]]
     model["text"].load_state_dict({**before, name: rows})
-
-
-def _widened(old: dict[str, torch.Tensor], new: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Old weights in the new shapes; channels that the old network lacks start at zero, without effect."""
-    out = {}
-    for name, weight in new.items():
-        out[name] = torch.zeros_like(weight)
-        kept = tuple(slice(0, min(n, m)) for n, m in zip(old[name].shape, weight.shape, strict=True))
-        out[name][kept] = old[name][kept]
-    return out
 
 
 def latents_of(parts: dict[str, list[pool.Record]], folder: Path, device: torch.device) -> dict[str, torch.Tensor]:

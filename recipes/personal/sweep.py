@@ -29,6 +29,8 @@ import torch
 
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import (
+    ATTENTION,
+    ATTENTION_AND_UP_CONVOLUTIONS,
     Adapter,
     AdapterConfig,
     Backbone,
@@ -46,19 +48,18 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from _personal import Referee, held_out  # noqa: E402 - it lives beside the benchmark
+from _report import backbone_of  # noqa: E402 - the same
 
 CELLS = Path(__file__).parent / "cells.jsonl"
 OUT = ROOT / "out" / "personal" / "sweep"
 CHOOSING = ("fluent3d", "gameicons", "lorelei", "openmoji", "rollandin")
 CONFIRMING = ("fluent_ink", "freehand", "gerald_ink", "open_peeps", "pixel_art")
 
-_ATTENTION = r".*attentions\..*\.(to_q|to_k|to_v|to_out\.0)"
-_UP = r"up_blocks\.\d+\.resnets\.\d+\.(conv1|conv2)"
 TARGETS = {
-    "attention": _ATTENTION,
-    "attention + up": f"{_ATTENTION}|{_UP}",
-    "attention + up + mid + out": rf"{_ATTENTION}|{_UP}|mid_block\.resnets\.\d+\.(conv1|conv2)|conv_out",
-    "all": rf"{_ATTENTION}|.*\.resnets\.\d+\.(conv\w+|time_emb_proj)|.*samplers\.0\.conv|conv_(in|out)",
+    "attention": ATTENTION,
+    "attention + up": ATTENTION_AND_UP_CONVOLUTIONS,
+    "attention + up + mid + out": rf"{ATTENTION_AND_UP_CONVOLUTIONS}|mid_block\.resnets\.\d+\.(conv1|conv2)|conv_out",
+    "all": rf"{ATTENTION}|.*\.resnets\.\d+\.(conv\w+|time_emb_proj)|.*samplers\.0\.conv|conv_(in|out)",
 }
 
 
@@ -247,9 +248,7 @@ def main() -> None:
         print(table(done))
         return
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    backbone = (
-        Backbone.from_pretrained(chosen.backbone, device="cpu") if chosen.backbone else Backbone.embedded(device="cpu")
-    )
+    backbone = backbone_of(chosen.backbone, device="cpu")
     settings = {label: SETTINGS[label] for label in chosen.only} if chosen.only else SETTINGS
     sizes = {"captions": chosen.captions, "draw_steps": chosen.draw_steps}
     names = chosen.artists or (CONFIRMING if chosen.confirm else CHOOSING)
