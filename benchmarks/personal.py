@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 from fedart_nb import settings
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import (
+    PERSONAL,
     Adapter,
     AdapterConfig,
     Backbone,
@@ -59,7 +60,7 @@ OUT = Path(__file__).parents[1] / "out" / "personal"
 
 @dataclass(frozen=True)
 class Size:
-    """How much is run. `steps` None is the default of `TrainConfig`."""
+    """How much is run. `steps` None is the default of personal adapters."""
 
     seeds: int = 3
     captions: int = 24
@@ -69,7 +70,7 @@ class Size:
     steps: int | None = None
 
     def config(self, seed: int) -> TrainConfig:
-        made = TrainConfig(validate_every=0, seed=seed)
+        made = replace(PERSONAL, validate_every=0, seed=seed)
         return replace(made, steps=self.steps) if self.steps else made
 
 
@@ -293,7 +294,9 @@ def main() -> None:
     shape, config = adapters[next(iter(art))].config, size.config(0)
     how = (
         f"rank {shape.rank}, alpha {shape.alpha:g}, lr {config.learning_rate:g}, {config.steps} steps of "
-        f"{config.batch}, {size.draw_steps} drawing steps, {len(art)} artists, backbone {backbone.sha256[:8]}"
+        f"{config.batch}, timestep shift "
+        f"{config.timestep_shift:g}, {size.draw_steps} drawing steps, {len(art)} artists, backbone "
+        f"{backbone.sha256[:8]}"
     )
     outcome = Outcome(runs, real, len(referee.galleries[""].concepts), threads, how)
     three = [style_figure(outcome), caption_figure(outcome), seconds_figure(outcome)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import settings
 from .diffusion import (
+    PERSONAL,
     Adapter,
     AdapterConfig,
     Backbone,
@@ -126,7 +127,7 @@ class Session:
         `config.validate_every` steps and where training is stopped, so that it also survives a kernel restart: pass
         `resume=session.resumable`, and `config` only for another number of steps.
         """
-        config = config or (resume.config if resume else TrainConfig())
+        config = config or (resume.config if resume else PERSONAL)
         frozen = [(self.shared, 1.0)] if on_shared and self.shared else []
         start = None if resume else initial_adapter(self.backbone, adapter, seed=secrets.randbits(31))
         events = train(

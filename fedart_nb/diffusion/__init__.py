@@ -5,11 +5,12 @@ from .backbone import Backbone
 from .families import ATTENTION, Conditioning
 from .latents import LatentSet, cache_latents, latents_of
 from .sampling import draw, sample
-from .training import TrainConfig, TrainState, denoising_loss, train
+from .training import PERSONAL, TrainConfig, TrainState, denoising_loss, train
 
 __all__ = [
     "ATTENTION",
     "ATTENTION_AND_UP_CONVOLUTIONS",
+    "PERSONAL",
     "Adapter",
     "AdapterConfig",
     "Backbone",

@@ -15,8 +15,8 @@ __all__ = ["Diffusion", "Process", "RectifiedFlow", "process_of"]
 class Process(Protocol):
     """Timesteps are in the denoiser's own unit (what it is called with), shape (n,)."""
 
-    def sample_t(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        """Timesteps drawn as for training."""
+    def sample_t(self, n: int, generator: torch.Generator, shift: float = 1.0) -> torch.Tensor:
+        """Timesteps drawn as for training; `shift` above 1 moves them towards noise, u to s u / (1 + (s - 1) u)."""
 
     def stratified_t(self, n: int, offset: float) -> torch.Tensor:
         """Timesteps spread evenly over the schedule; `offset` in [0, 1) shifts them within their strata."""
@@ -38,10 +38,9 @@ class RectifiedFlow:
     scale: int = 1000
     shift: float = 1.0
 
-    def sample_t(self, n: int, generator: torch.Generator) -> torch.Tensor:
+    def sample_t(self, n: int, generator: torch.Generator, shift: float = 1.0) -> torch.Tensor:
         """Draw timesteps, as in training."""
-        t = torch.sigmoid(torch.randn(n, generator=generator))
-        return self.shift * t / (1 + (self.shift - 1) * t) * self.scale
+        return _shifted(torch.sigmoid(torch.randn(n, generator=generator)), self.shift * shift) * self.scale
 
     def stratified_t(self, n: int, offset: float) -> torch.Tensor:
         """Spread timesteps evenly."""
@@ -63,9 +62,10 @@ class Diffusion:
     alphas_cumprod: torch.Tensor
     predicts: str
 
-    def sample_t(self, n: int, generator: torch.Generator) -> torch.Tensor:
+    def sample_t(self, n: int, generator: torch.Generator, shift: float = 1.0) -> torch.Tensor:
         """Draw timesteps, as in training."""
-        return torch.randint(len(self.alphas_cumprod), (n,), generator=generator)
+        t = torch.randint(len(self.alphas_cumprod), (n,), generator=generator)
+        return t if shift == 1 else (_shifted(t / len(self.alphas_cumprod), shift) * len(self.alphas_cumprod)).long()
 
     def stratified_t(self, n: int, offset: float) -> torch.Tensor:
         """Spread timesteps evenly."""
@@ -86,6 +86,11 @@ class Diffusion:
             return eps
         alpha, sigma = self._roots(x0, t)
         return alpha * eps - sigma * x0
+
+
+def _shifted(t: torch.Tensor, shift: float) -> torch.Tensor:
+    """Timesteps in [0, 1), moved towards 1 for a shift above 1; stays in [0, 1)."""
+    return shift * t / (1 + (shift - 1) * t)
 
 
 def process_of(scheduler: Any) -> Process:

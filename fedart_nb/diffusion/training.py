@@ -28,7 +28,7 @@ from .families import Conditioning
 from .latents import LatentSet
 from .optimisers import moments_of, optimiser_of, restore
 
-__all__ = ["TrainConfig", "TrainState", "denoising_loss", "train"]
+__all__ = ["PERSONAL", "TrainConfig", "TrainState", "denoising_loss", "train"]
 
 #: Fixed noise of validation: the same numbers for every adapter, so that differences are the adapters'.
 _VALIDATION_SEED = 20_240_229
@@ -38,13 +38,17 @@ _MAX_VALIDATION_PICTURES = 32
 _FEW_POSITIONS = 1024
 
 
+_LIMITS = (("steps", 1, 100_000), ("batch", 1, 1024), ("learning_rate", 1e-8, 1.0), ("timestep_shift", 0.1, 20.0))
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train. `seed=None` takes noise, timesteps and order from the operating system's entropy.
 
     `learning_rate` suits small UNets (about ten times what Stable Diffusion wants); `validate_every` counts steps, 0
-    never. `caption_dropout` keeps classifier-free guidance alive. `eight_bit` keeps the optimiser's moments in 8 bits
-    (an extra: `pip install "fedart-nb[8bit]"`).
+    never. `caption_dropout` keeps classifier-free guidance alive. `timestep_shift` above 1 draws more of the timesteps
+    near pure noise, where ground and palette are decided (Esser et al. 2403.03206, section 5.3.2). `eight_bit` keeps
+    the optimiser's moments in 8 bits (an extra: `pip install "fedart-nb[8bit]"`).
     """
 
     steps: int = 100
@@ -56,14 +60,19 @@ class TrainConfig:
     validate_every: int = 20
     seed: int | None = None
     eight_bit: bool = False
+    timestep_shift: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, low, high in (("steps", 1, 100_000), ("batch", 1, 1024), ("learning_rate", 1e-8, 1.0)):
+        for name, low, high in _LIMITS:
             value = getattr(self, name)
             if not (isinstance(value, (int, float)) and low <= value <= high):
                 raise TrainingError(f"{name} is {value!r}; expected a number from {low} to {high}.")
         if not 0 <= self.caption_dropout < 1:
             raise TrainingError(f"caption_dropout is {self.caption_dropout!r}; expected 0 or more and less than 1.")
+
+
+#: What a personal adapter is trained with unless told otherwise; chosen by `recipes/personal/sweep.py`.
+PERSONAL = TrainConfig(steps=200, timestep_shift=3.0)
 
 
 @dataclass(frozen=True)
@@ -280,7 +289,7 @@ def _batch_loss(backbone: Backbone, data: LatentSet, config: TrainConfig, genera
     x0, told = data.latents[index], data.embeddings[index]
     dropped = (torch.rand(n, generator=generator) < config.caption_dropout).to(x0.device)
     told = told.where(~dropped, data.empty)
-    t = backbone.process.sample_t(n, generator).to(x0.device)
+    t = backbone.process.sample_t(n, generator, config.timestep_shift).to(x0.device)
     eps = torch.randn(x0.shape, generator=generator).to(x0.device)
     return _error(backbone, x0, told, t, eps).mean()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PRESETS", "TrainPanel"]
 
 #: Steps that show something, that teach a style, and that a person with patience may want.
-PRESETS = {"Quick": 40, "Sensible": 150, "Long": 400}
+PRESETS = {"Quick": 40, "Sensible": 200, "Long": 400}
 _FAST_STEPS = 4
 _CURVE_EVERY_S = 1.0  # drawing it takes a training step's time on a small machine
 _BACKBONE, _YOURS = "Backbone alone", "With your adapter"
@@ -157,10 +157,10 @@ class TrainPanel(Panel):
     # the work, in the job's thread
 
     def _settings(self) -> tuple[Any, Any]:
-        from fedart_nb.diffusion import AdapterConfig, TrainConfig
+        from fedart_nb.diffusion import PERSONAL, AdapterConfig
 
         rank = int(self._rank.value)
-        config = TrainConfig(steps=int(self._steps.value), learning_rate=float(self._rate.value))
+        config = replace(PERSONAL, steps=int(self._steps.value), learning_rate=float(self._rate.value))
         return config, AdapterConfig(rank=rank, alpha=float(rank))
 
     def _check_art(self) -> None:

@@ -26,6 +26,7 @@ MAX_TOKENS = 24
 TEXT_WIDTH = 192
 CAPTION_DROP = 0.10
 STYLE_DROP = 0.30
+NOISY_SHARE, NOISY_SHIFT = 0.5, 3.0
 VALIDATION_DRAWS = 4
 
 
@@ -131,6 +132,16 @@ def tokens_of(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> torch.
     return encoded.input_ids
 
 
+def timesteps(n: int, rng: torch.Generator) -> torch.Tensor:
+    """Logit-normal t in (0, 1), (n,); `NOISY_SHARE` of them shifted towards noise (2403.03206, section 5.3.2).
+
+    What a picture shows is decided near t = 1, and the plain law draws 1.4 % of its timesteps above 0.9; this one 8 %.
+    """
+    t = torch.sigmoid(torch.randn(n, generator=rng))
+    shifted = NOISY_SHIFT * t / (1 + (NOISY_SHIFT - 1) * t)
+    return torch.where(torch.rand(n, generator=rng) < NOISY_SHARE, shifted, t)
+
+
 @torch.no_grad()
 def validate(
     unet: UNet2DConditionModel, text: CLIPTextModel, x0: torch.Tensor, ids: torch.Tensor, device: torch.device
@@ -222,7 +233,7 @@ def train(
             ids = torch.where(
                 drop > 1 - CAPTION_DROP / 2, empty, torch.where(drop < CAPTION_DROP / 2, style_only[index], ids)
             )
-            t = torch.sigmoid(torch.randn(batch, generator=rng))
+            t = timesteps(batch, rng)
             eps = torch.randn(x0.shape, generator=rng)
             noisy = torch.lerp(x0, eps, t[:, None, None, None])
             with torch.autocast(device.type, dtype=torch.bfloat16):

@@ -136,16 +136,13 @@ def trained(backbone: Backbone, data: LatentSet, setting: Setting, folder: Path)
         caption_dropout=setting.caption_dropout,
         validate_every=0,
         seed=0,
+        timestep_shift=setting.shift,
     )
     started, mean = time.process_time(), None
-    as_it_was, backbone.process = backbone.process, replace(backbone.process, shift=setting.shift)
-    try:
-        for event in train(backbone, data, config=config, start=initial_adapter(backbone, shape)):
-            if isinstance(event, Step) and setting.ema:
-                now = event.state.adapter.tensors
-                mean = {k: setting.ema * mean[k] + (1 - setting.ema) * v for k, v in now.items()} if mean else now
-    finally:
-        backbone.process = as_it_was
+    for event in train(backbone, data, config=config, start=initial_adapter(backbone, shape)):
+        if isinstance(event, Step) and setting.ema:
+            now = event.state.adapter.tensors
+            mean = {k: setting.ema * mean[k] + (1 - setting.ema) * v for k, v in now.items()} if mean else now
     seconds = round(time.process_time() - started, 1)
     adapter = replace(event.adapter, tensors=mean) if mean else event.adapter
     adapter.save(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from fedart_nb.diffusion import (
     train,
 )
 from fedart_nb.diffusion.adapters import read_adapter
+from fedart_nb.diffusion.process import Diffusion, Process, RectifiedFlow
 from fedart_nb.errors import BackboneError, TrainingError
 from fedart_nb.events import Sampled, SampleStep, Step, Trained
 
@@ -154,11 +156,30 @@ def test_a_loss_that_explodes_stops_with_the_learning_rate_in_the_message(backbo
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("steps", 0), ("batch", 0), ("learning_rate", 2.0), ("caption_dropout", 1.0)]
+    ("name", "value"),
+    [("steps", 0), ("batch", 0), ("learning_rate", 2.0), ("caption_dropout", 1.0), ("timestep_shift", 0.0)],
 )
 def test_impossible_settings_are_refused_with_their_value(name: str, value: float) -> None:
     with pytest.raises(TrainingError, match=f"{name} is {value}"):
         TrainConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("law", [RectifiedFlow(), Diffusion(torch.linspace(0.99, 0.01, 1000), "epsilon")])
+def test_a_timestep_shift_draws_more_of_the_noisy_timesteps_and_none_beyond_the_schedule(law: Process) -> None:
+    plain, shifted = (law.sample_t(20_000, torch.Generator().manual_seed(0), shift) for shift in (1.0, 3.0))
+    moved = 3 * (plain / 1000) / (1 + 2 * plain / 1000) * 1000
+    assert torch.allclose(shifted.float(), moved.float(), atol=1.0)
+    assert shifted.min() >= 0
+    assert shifted.max() <= (999 if isinstance(law, Diffusion) else 1000)
+
+
+def test_training_uses_the_shift(backbone: Backbone, data: LatentSet) -> None:
+    config = TrainConfig(steps=2, seed=0, validate_every=0)
+    plain, shifted = (
+        [e.loss for e in train(backbone, data, config=c) if isinstance(e, Step)]
+        for c in (config, replace(config, timestep_shift=5.0))
+    )
+    assert plain != shifted
 
 
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
