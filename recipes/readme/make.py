@@ -1,11 +1,15 @@
-"""Make the README's picture from `fedart demo`'s output, and its table of figures from `benchmarks/results`.
+"""Make the README's pictures and its table of figures.
 
-make demo && python recipes/readme/make.py
+`demo.png` from `fedart demo`'s output, `personal.png` from the sheet of `benchmarks/personal.py`, the table from
+`benchmarks/results`:
+
+    make demo && python benchmarks/personal.py && python recipes/readme/make.py
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,4 +113,5 @@ def write_picture(demo: Path, target: Path) -> None:
 
 if __name__ == "__main__":
     write_picture(ROOT / "out" / "demo", Path(__file__).parent / "demo.png")
+    shutil.copyfile(ROOT / "out" / "personal" / "sheet.png", Path(__file__).parent / "personal.png")
     write_table(ROOT / "README.md", table(figures(ROOT / "benchmarks" / "results")))
