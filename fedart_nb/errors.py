@@ -11,6 +11,7 @@
     │   ├── RelayUnreachable  no answer                                  → start the relay, or wait
     │   └── RelayRefused      an answer that says no                     → do what it says
     ├── RoundError          a message does not fit the running round     → nothing is lost; the round goes on
+    ├── SecAggError         somebody breaks the secure sum's rules       → take no further part in this attempt
     ├── MeasureError        pictures or features cannot be measured      → give what the message expects
     └── MissingExtra        an optional library is not installed         → the pip line in the message
 
@@ -30,6 +31,7 @@ __all__ = [
     "RelayRefused",
     "RelayUnreachable",
     "RoundError",
+    "SecAggError",
     "TooLarge",
     "TrainingError",
     "WireError",
@@ -82,6 +84,10 @@ class RelayRefused(RelayError):
 
 class RoundError(FedArtError):
     """A message does not fit the running round; it was refused and the round goes on."""
+
+
+class SecAggError(FedArtError):
+    """A message of the secure sum is damaged, forged, of another round, or breaks a rule that keeps updates hidden."""
 
 
 class MeasureError(FedArtError):
