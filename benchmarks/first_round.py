@@ -14,7 +14,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import hashlib
 import statistics
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -44,7 +43,6 @@ def federation(seed: int, members: tuple[str, ...], rounds: int, steps: int, lim
         train,
     )
     from fedart_nb.rounds import aggregate, pack, unpack
-    from fedart_nb.rounds.clear import ClearSum
     from fedart_nb.rounds.tensors import metadata_of
 
     torch.set_num_threads(1)
@@ -61,13 +59,13 @@ def federation(seed: int, members: tuple[str, ...], rounds: int, steps: int, lim
     start = initial_adapter(backbone, seed=seed)
     shared = start.to_bytes()
     for number in range(rounds):
-        total = ClearSum(unpack(shared))
+        total = {name: np.zeros(array.shape) for name, array in unpack(shared).items()}
         now = Adapter.from_bytes(shared)
         for index, name in enumerate(members):
             after = trained(now, own[name], steps=steps, batch=8, seed=_seed(seed, number, index))
-            update = pack({f"unet.{key}": delta for key, delta in after.minus(now).items()})
-            total.add(name, update, hashlib.sha256(update).hexdigest())
-        shared = pack(aggregate("fedavg", unpack(shared), total.total(), len(total)), metadata_of(shared))
+            for key, delta in after.minus(now).items():
+                total[f"unet.{key}"] += delta
+        shared = pack(aggregate("fedavg", unpack(shared), total, len(members)), metadata_of(shared))
     federated = Adapter.from_bytes(shared)
     local = {
         name: trained(start, own[name], steps=rounds * steps, batch=8, seed=_seed(seed, 99, i))

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keepsakes = [Keepsake.load(folder / name / "keepsake") for name, _ in ARTISTS]
     wall_s = time.monotonic() - started
     print("\n" + table(keepsakes))
-    print("\nHeld-out denoising loss, lower is better. ⚠ Updates were visible to the relay in this build.")
+    print("\nHeld-out denoising loss, lower is better. Updates left masked: relay and host saw sums alone.")
     page = write_gallery(options.out / "demo.html", keepsakes)
     numbers = {"wall_s": round(wall_s, 1), "peak_gib": round(memory.peak_gib, 2)}
     (folder / "demo.json").write_text(json.dumps(numbers), encoding="utf-8")

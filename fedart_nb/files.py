@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["folder_name", "write_private"]
+__all__ = ["FolderKeeper", "folder_name", "write_private"]
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -26,3 +29,35 @@ def folder_name(name: str) -> str:
     'Ada_Lovelace'
     """
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]
+
+
+class FolderKeeper:
+    """Keeps what a round must not lose (`rounds.Keeper`): one file with its secret, one with its commitments.
+
+    The secret's file is deleted when the round is over; the other one holds hashes only, and stays.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+
+    def secret(self, digest: str) -> bytes:
+        """The plan's secret, 32 bytes: made from the operating system's entropy when first asked for."""
+        path = self._folder / f"{digest[:32]}.secret"
+        if not path.exists():
+            write_private(path, secrets.token_bytes(32))
+        return path.read_bytes()
+
+    def state(self, digest: str) -> Mapping[str, str]:
+        """What `remember` was last given; {} at first."""
+        path = self._folder / f"{digest[:32]}.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def remember(self, digest: str, state: Mapping[str, str]) -> None:
+        """Write the state so that no crash loses it."""
+        write_private(self._folder / f"{digest[:32]}.json", json.dumps(dict(state)).encode())
+
+    def forget(self, digest: str) -> None:
+        """Delete the secret."""
+        (self._folder / f"{digest[:32]}.secret").unlink(missing_ok=True)

@@ -15,7 +15,6 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --quiet: #aaa; } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.9rem; margin-bottom: .2rem } h2 { margin-top: 2.5rem }
-.warning { border: 2px solid #c62828; border-radius: 8px; padding: .7rem 1rem; font-weight: 600 }
 table { border-collapse: collapse; margin: 1rem 0 } caption { text-align: left; color: var(--quiet); padding: .3rem 0 }
 th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: middle }
 td.n { text-align: right; font-variant-numeric: tabular-nums } td.best { font-weight: 700 }
@@ -39,7 +38,7 @@ def write_gallery(path: Path, keepsakes: Sequence[Keepsake]) -> Path:
 <h1>A federated round on real art</h1>
 <p>{len(keepsakes)} artists, each in a kernel of their own, trained one shared adapter through a relay. No picture,
 caption or file name left a kernel. Every row below uses the same prompts and the same noise.</p>
-<p class="warning">⚠ Updates were visible to the relay in this build.</p>
+<p>Every update left its kernel masked: relay and host saw sums alone.</p>
 <h2>Held-out loss</h2>
 <p>Denoising loss on each artist's own held-out pictures; lower is better; the lowest of a row is bold and marked ★.</p>
 <div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>

@@ -18,14 +18,23 @@ from .files import folder_name, write_private
 from .relay import Envelope, Invite, RelayClient, Transport, create_room
 from .rounds import Member, Phase, RoundEngine, RoundPlan
 from .secagg.identity import Identity
+from .secagg.safety import SafetyNumber
 
 __all__ = ["Host"]
 
 _POLL_S = 1.0
+_MAX_ATTEMPTS = 5  # in a row, before the host is asked what to do
+_ENDS = (Phase.DONE, Phase.ABORTED)
+_WAITED_FOR = {
+    Phase.SHARE: "the keys of",
+    Phase.UPDATE: "updates of",
+    Phase.CONSISTENCY: "signatures of",
+    Phase.UNMASK: "shares of",
+}
 
 
 class Host:
-    """Runs a workshop's room. The host needs no pictures and sees no kernel; in this build it can read the updates.
+    """Runs a workshop's room. The host needs no pictures, sees no kernel and no single update: masked sums alone.
 
     Args:
         name: shown to the room.
@@ -54,6 +63,7 @@ class Host:
         self._backbone = backbone
         self._shared: bytes = b""
         self._cursor = 0
+        self._because = ""
         self._resume()
 
     def __repr__(self) -> str:
@@ -64,12 +74,19 @@ class Host:
         """The newest shared adapter."""
         return Adapter.from_bytes(self._shared) if self._shared else None
 
+    @property
+    def safety_number(self) -> SafetyNumber | None:
+        """What two people in the room compare aloud; None before a round has a roster."""
+        if self.engine is None or not self.engine.roster:
+            return None
+        return SafetyNumber.of(self.engine.plan.room, self.identity.id, self.engine.roster)
+
     def open_room(
         self,
         relay: str | None = None,
         *,
         rounds: int = 2,
-        min_artists: int = 2,
+        min_artists: int = 3,
         local_steps: int = 20,
         batch: int = 8,
         learning_rate: float = 3e-3,
@@ -77,6 +94,8 @@ class Host:
         seed: int = 0,
         join_s: float = 30.0,
         patience_s: float = 60.0,
+        clip: float = 1.0,
+        weighting: str = "equal",
         room: str | None = None,
         transport: Transport | None = None,
     ) -> Invite | None:
@@ -100,6 +119,9 @@ class Host:
             total=rounds,
             backbone_sha256=self._backbone.sha256,
             shared_sha256=hashlib.sha256(self._shared).hexdigest(),
+            host_key=self.identity.public_key.hex(),
+            clip=clip,
+            weighting=weighting,
             rank=first.config.rank,
             alpha=first.config.alpha,
             targets=first.config.targets,
@@ -110,7 +132,7 @@ class Host:
             join_s=join_s,
             patience_s=patience_s,
         )
-        self.members, self._cursor, self.engine = {}, 0, None
+        self.members, self._cursor, self._because, self.engine = {}, 0, "", None
         self._save()
         return self.invite
 
@@ -121,8 +143,14 @@ class Host:
         """
         plan, _ = self._in_room()
         yield Joined(plan.room, self.name, len(self.members))
+        aborted = 0
         while plan.number <= plan.total:
             yield from self._round()
+            aborted = aborted + 1 if self._because else 0
+            if aborted >= _MAX_ATTEMPTS:
+                raise RoundError(
+                    f"Round {plan.number} failed {aborted} times, last: {self._because} Call rounds() again."
+                )
             plan, _ = self._in_room()
         self.close()
 
@@ -135,45 +163,40 @@ class Host:
             )
 
     def _round(self) -> Iterator[Joined | Waiting | Note | RoundOpened | RoundClosed]:
+        """One attempt of the running round."""
         plan, transport = self._in_room()
         engine = self.engine = RoundEngine(
-            plan, self._shared, host=self.identity.id, members=self.members, clock=time.monotonic
+            plan,
+            self._shared,
+            host=self.identity,
+            members=self.members,
+            clock=time.monotonic,
+            said=self._said(plan),
+            because=self._because,
         )
-        cursor, closed_at = self._cursor, self._result_seq(plan)
+        cursor = self._cursor
         for answer in engine.open():
             self._send(answer)
         yield RoundOpened(plan.number, plan.total, self._names(tuple(self.members)))
-        while engine.phase is not Phase.DONE or cursor < closed_at:
+        while engine.phase not in _ENDS:
             for seq, envelope in transport.receive(cursor, _POLL_S):
-                if engine.phase is Phase.DONE and seq > closed_at:
-                    break  # what came after the last update belongs to the next round: a late hello, for example
+                if engine.phase in _ENDS:
+                    break  # what comes now belongs to the next attempt: a late hello, for example
                 cursor = seq
-                yield from self._hear(engine, envelope, answering=seq > closed_at)
-            if cursor >= closed_at:
-                phase = engine.phase
-                for answer in engine.tick():
-                    self._send(answer)
-                yield from self._started(engine, phase)
-            if engine.phase is not Phase.DONE:
+                if envelope.sender != self.identity.id:
+                    yield from self._hear(engine, envelope)
+            phase = engine.phase
+            for answer in engine.tick():
+                self._send(answer)
+            yield from self._started(engine, phase)
+            if engine.phase not in _ENDS:
                 yield Waiting(self._reason(engine))
         yield from self._finish(engine, cursor)
 
-    def _hear(
-        self, engine: RoundEngine, envelope: Envelope, *, answering: bool
-    ) -> Iterator[Joined | Note | RoundOpened]:
-        """One message: someone else's for the engine, or one of this host's own from before a restart.
-
-        `answering` is False while reading up a round that was over before the restart: all was said then.
-        """
+    def _hear(self, engine: RoundEngine, envelope: Envelope) -> Iterator[Joined | Note | RoundOpened]:
+        """One message of somebody else, for the engine."""
         known, phase = len(self.members), engine.phase
-        envelope = self._fetched(envelope, engine.limit_bytes)
-        if envelope.sender == self.identity.id:
-            engine.recall(envelope)
-            yield from self._started(engine, phase)
-            return
-        for answer in engine.feed(envelope):
-            if not answering:
-                continue
+        for answer in engine.feed(self._fetched(envelope, engine.limit_bytes)):
             self._send(answer)
             if answer.kind == "refuse":
                 yield Note(f"Refused a message of {self._name(envelope.sender)}: {answer.body['reason']}", "warning")
@@ -182,17 +205,22 @@ class Host:
         yield from self._started(engine, phase)
 
     def _started(self, engine: RoundEngine, before: Phase) -> Iterator[RoundOpened]:
-        if engine.phase is not before and engine.phase is Phase.UPDATE:
+        if before is Phase.ADVERTISE and engine.roster:
             yield RoundOpened(engine.plan.number, engine.plan.total, self._names(engine.roster))
 
     def _finish(self, engine: RoundEngine, cursor: int) -> Iterator[Note | RoundClosed]:
-        """Keep the result, then tell of it: whoever saw a round end finds it again after any crash."""
+        """Keep the outcome, then tell of it: whoever saw a round end finds it again after any crash."""
         result, plan = engine.result, engine.plan
+        self._cursor = cursor
         if result is None:
-            raise RoundError(f"Round {plan.number} ended without a result. Call rounds() again.")
-        self._shared, self._cursor = result.shared, cursor
+            self._because = engine.reason
+            self.plan = replace(plan, attempt=plan.attempt + 1)
+            self._save()
+            yield Note(f"Round {plan.number} starts again: {engine.reason}", "warning")
+            return
+        self._shared, self._because = result.shared, ""
         shared_sha256 = hashlib.sha256(self._shared).hexdigest()
-        self.plan = replace(plan, number=plan.number + 1, shared_sha256=shared_sha256)
+        self.plan = replace(plan, number=plan.number + 1, attempt=1, shared_sha256=shared_sha256)
         for member in self.members.values():
             member.state = "joined" if member.state != "left" else "left"
         self._save()
@@ -200,21 +228,17 @@ class Host:
             yield Note(f"Round {plan.number} went on without {', '.join(self._names(result.dropped))}.", "warning")
         yield RoundClosed(plan.number, plan.total, len(result.contributors), self.shared)
 
-    def _result_seq(self, plan: RoundPlan) -> int:
-        """Seq of this round's result, if this host had sent it before it was killed; else 0.
-
-        It counts, even if reading the log in order would come to another one: an update that arrived in the moment
-        between the decision and the result was not part of it.
-        """
+    def _said(self, plan: RoundPlan) -> list[Envelope]:
+        """What this host had already said in this attempt before it was restarted, from the room's log."""
         _, transport = self._in_room()
+        said: list[Envelope] = []
         cursor = self._cursor
         while delivered := transport.receive(cursor, 0):
-            for seq, envelope in delivered:
-                mine = envelope.sender == self.identity.id and envelope.kind == "result"
-                if mine and envelope.body.get("plan_digest") == plan.digest:
-                    return seq
+            said += [
+                e for _, e in delivered if e.sender == self.identity.id and e.body.get("plan_digest") == plan.digest
+            ]
             cursor = delivered[-1].seq
-        return 0
+        return said
 
     def _in_room(self) -> tuple[RoundPlan, Transport]:
         if self.plan is None or self.transport is None:
@@ -224,7 +248,7 @@ class Host:
     def _fetched(self, envelope: Envelope, limit_bytes: int) -> Envelope:
         """Attachments only where the engine wants them and within its limit; too large ones it refuses unseen."""
         _, transport = self._in_room()
-        if envelope.kind not in ("update", "result") or envelope.attachments_bytes > limit_bytes:
+        if envelope.kind != "update" or envelope.attachments_bytes != limit_bytes:
             return envelope
         return transport.fetch(envelope, limit_bytes)
 
@@ -243,10 +267,7 @@ class Host:
         waiting = self._names(engine.waiting_for())
         if engine.phase is Phase.ADVERTISE:
             return f"{len(self.members)} of at least {engine.plan.min_artists} artists are in the room."
-        if waiting:
-            return f"Waiting for updates of {', '.join(waiting)}."
-        dropped = self._names(tuple(a for a in engine.roster if self.members[a].state == "dropped"))
-        return f"Too few updates have arrived. Waiting for {', '.join(dropped)} to come back."
+        return f"Waiting for {_WAITED_FOR[engine.phase]} {', '.join(waiting)}."
 
     def _save(self) -> None:
         """One atomic file holds the room, so a killed host never finds half of a round."""
@@ -257,6 +278,7 @@ class Host:
             "plan": plan.to_body(),
             "shared": name,
             "cursor": self._cursor,
+            "because": self._because,
             "invite": str(self.invite) if self.invite else None,
             "members": [[m.id, m.name, m.state] for m in self.members.values()],
         }
@@ -271,7 +293,7 @@ class Host:
             return
         self.plan = RoundPlan.from_body(state["plan"])
         self._shared = (self.folder / state["shared"]).read_bytes()
-        self._cursor = state["cursor"]
+        self._cursor, self._because = state["cursor"], state["because"]
         self.members = {i: Member(i, name, mark, heard_at=time.monotonic()) for i, name, mark in state["members"]}
         self.invite = Invite.parse(state["invite"])
         self.transport = RelayClient(self.invite, self.identity)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from . import settings
 from .diffusion import (
@@ -25,12 +30,13 @@ from .diffusion import (
     sample,
     train,
 )
-from .errors import FedArtError, RelayUnreachable, RoundError, TrainingError
+from .errors import FedArtError, RelayUnreachable, RoundError, SecAggError, TrainingError
 from .events import Joined, Note, RoundClosed, RoundOpened, Sampled, SampleStep, Step, Trained, UpdateSent, Waiting
-from .files import folder_name, write_private
+from .files import FolderKeeper, folder_name, write_private
 from .relay import Envelope, Invite, RelayClient, Transport
-from .rounds import ArtistSide, Task, norm
+from .rounds import ArtistSide, RoundPlan, Task, norm, pack, unpack
 from .secagg.identity import Identity
+from .secagg.safety import SafetyNumber
 
 if TYPE_CHECKING:
     from .art import ArtSet
@@ -78,6 +84,7 @@ class Session:
         self._art: ArtSet | None = None
         self._latents: dict[tuple[int, int, str], LatentSet] = {}
         self._cursor = 0
+        self._agreed: RoundPlan | None = None
         self._loading = threading.Lock()
 
     def __repr__(self) -> str:
@@ -157,6 +164,13 @@ class Session:
                 unfinished.save(self.folder / "personal.state")
 
     @property
+    def safety_number(self) -> SafetyNumber | None:
+        """What two people in the room compare aloud; None before this session was in a round's roster."""
+        if self.side is None or not self.side.artists:
+            return None
+        return SafetyNumber.of(self.side.room, self.side.host, self.side.artists)
+
+    @property
     def resumable(self) -> TrainState | None:
         """The last saved state of an unfinished `train_personal`, or None."""
         path = self.folder / "personal.state"
@@ -211,9 +225,10 @@ class Session:
         side = ArtistSide(
             room=transport.room,
             host=transport.host_id,
-            me=self.identity.id,
+            identity=self.identity,
             name=self.name,
             backbone_sha256=self.backbone.sha256,
+            keeper=FolderKeeper(self.folder / "rounds"),
         )
         saved = self._read_room()
         if saved.get("room") == transport.room and saved.get("host") == transport.host_id:
@@ -241,11 +256,12 @@ class Session:
                 yield Waiting(f"Waiting for {waits_for}.")
                 continue
             for seq, message in delivered:
-                refused, envelope = len(side.refusals), message
+                refused, warned, envelope = len(side.refusals), len(side.warnings), message
                 try:
                     if message.sender == side.host and message.attachment_refs:
                         envelope = transport.fetch(message, _LIMIT_BYTES)
-                    side.feed(envelope)
+                    for answer in side.feed(envelope):
+                        self._send(answer)
                 except RelayUnreachable as error:
                     yield Note(str(error), "warning")
                     break  # the cursor stays: the same message is asked for again
@@ -254,11 +270,15 @@ class Session:
                 self._cursor = seq
                 for reason in side.refusals[refused:]:
                     yield Note(f"The host refused a message: {reason}", "error")
+                for sentence in side.warnings[warned:]:
+                    yield Note(sentence, "warning")
                 if envelope.kind == "result" and envelope.sender == side.host:
                     yield from self._take_result(envelope)
             if side.needs_answer() and side.plan is not None:
                 plan = side.plan
-                contribute = consent(plan) if consent else True
+                agreed = self._agreed == replace(plan, attempt=1)  # the same round again: that was asked before
+                contribute = agreed or (consent(plan) if consent else True)
+                self._agreed = replace(plan, attempt=1) if contribute else None
                 self._send(side.answer(contribute=contribute))
                 yield RoundOpened(plan.number, plan.total) if contribute else Note(f"Round {plan.number} skipped.")
             if side.task is not None:
@@ -275,6 +295,30 @@ class Session:
     def _contribute(self, task: Task) -> Iterator[Step | UpdateSent | Note]:
         side, _ = self._in_room()
         plan = task.plan
+        path = self._update_path(plan)
+        if side.released(plan.number):
+            path.unlink(missing_ok=True)  # a sum with it may be known: two sums with one update in both tell too much
+        if path.exists():
+            update = unpack(path.read_bytes())
+        else:
+            update = yield from self._trained_update(plan)
+            write_private(path, pack(update))  # masked twice, it must be the same: kept until the round is over
+        try:
+            warned = len(side.warnings)
+            envelope = side.submit(update, pictures=len(self.latents("train")))
+        except SecAggError as error:
+            side.task = None
+            yield Note(f"Round {plan.number} goes on without you: {error}", "error")
+            return
+        for sentence in side.warnings[warned:]:
+            yield Note(sentence, "warning")
+        self._send(envelope)
+        self.bytes_sent += envelope.attachments_bytes
+        self._write_room()
+        yield UpdateSent(plan.number, envelope.attachments_bytes, norm(update))
+
+    def _trained_update(self, plan: RoundPlan) -> Generator[Step, None, dict[str, NDArray[np.float32]]]:
+        side, _ = self._in_room()
         start = self._shared_of(side.shared)
         config = TrainConfig(
             steps=plan.local_steps, batch=plan.batch, learning_rate=plan.learning_rate, validate_every=0
@@ -287,15 +331,15 @@ class Session:
                 trained = event.adapter
                 continue
             if time.monotonic() - told > _SIGN_OF_LIFE_S:
-                self._send(side.progress(event.index, plan.local_steps))
+                with contextlib.suppress(RelayUnreachable):  # training goes on; the update will find the relay again
+                    self._send(side.progress(event.index, plan.local_steps))
                 told = time.monotonic()
             yield event
-        update = {f"{start.part}.{name}": delta for name, delta in trained.minus(start).items()}
-        envelope = side.submit(update)
-        self._send(envelope)
-        self.bytes_sent += envelope.attachments_bytes
-        self._write_room()
-        yield UpdateSent(plan.number, envelope.attachments_bytes, norm(update))
+        return {f"{start.part}.{name}": delta for name, delta in trained.minus(start).items()}
+
+    def _update_path(self, plan: RoundPlan) -> Path:
+        """Where this round's update lies until the round is over, the same for every attempt."""
+        return self.folder / "rounds" / f"update-{plan.number}-{plan.shared_sha256[:16]}.safetensors"
 
     def _take_result(self, envelope: Envelope) -> Iterator[RoundClosed]:
         side, _ = self._in_room()
@@ -303,6 +347,8 @@ class Session:
             return
         self.shared = self._shared_of(side.shared)
         self.shared.save(self.folder / "shared")
+        for path in (self.folder / "rounds").glob(f"update-{envelope.round}-*.safetensors"):
+            path.unlink()
         total = envelope.body.get("total")
         total = total if isinstance(total, int) else envelope.round
         yield RoundClosed(envelope.round, total, side.contributors, self.shared)

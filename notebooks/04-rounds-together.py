@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -19,10 +21,11 @@
 # Think of a sketchbook that travels without anybody's drawings in it. One person **hosts**: opens a room and hands
 # out an invite link. Everybody else is an **artist**. In each *round* every artist's kernel trains the shared adapter
 # a little, on pictures that only it can see, and sends the *difference* this made: the **update**. The host averages
-# the updates, and everybody gets the new shared adapter back. Twenty-five minutes.
+# the updates, and everybody gets the new shared adapter back. Twenty-five minutes, three people or more.
 #
-# ⚠ **Updates are visible to the relay in this build.** The pictures stay, but an update is not nothing: with enough
-# effort, things can be read out of it. A later notebook shows how, and what hides it.
+# An update is not nothing: with enough effort, things can be read out of it. So it leaves **masked**. Each pair of
+# artists agrees on random numbers that one adds and the other subtracts; in the sum of everybody they cancel. The host
+# sees the sum, and no single update. (What the sum itself gives away, masks do not hide. A later notebook is about that.)
 #
 # *How to use this page:* the host runs the cells under **If you host**, an artist those under **If you are an artist**.
 # Alone? *Run all cells*: this kernel then hosts, takes part as one artist, and invites two sample artists for company.
@@ -96,8 +99,10 @@ alone = session.personal
 
 # %% [markdown] tags=["artist"]
 # Now the room: paste the host's link and press **Join**. Tick *Ask me before each round*, and the panel shows you the
-# **plan** before anything is trained: what would leave, how large it is, who could read it. Then you decide. *Leave*
-# works at any moment.
+# **plan** before anything is trained: what would leave, and how large it is. Then you decide. *Leave* works at any moment.
+#
+# Once the round has begun, the panel shows a **safety number**: six words. Read them aloud to your neighbour. The same
+# words mean that host and relay show both of you the same people.
 
 # %% tags=["artist"]
 room = RoomPanel(session, invite=INVITE or str(studio.invite if studio else ""), ask=False)
@@ -132,4 +137,4 @@ keepsake
 # What company is worth, and to whom, is a question for a later notebook.
 
 # %% [markdown]
-# **Say it to a friend:** *your pictures stayed; what did the host get that was not there before?*
+# **Say it to a friend:** *your pictures stayed, your update was masked; what did the host get that was not there before?*

@@ -2,15 +2,18 @@
 
 from .artist import ArtistSide, Task
 from .engine import Member, Phase, RoundEngine, RoundResult
+from .keeper import Keeper, MemoryKeeper
 from .plan import PHASES, RoundPlan
 from .rules import RULES, aggregate
-from .tensors import norm, pack, unpack, unpack_like
+from .tensors import norm, pack, unpack
 
 __all__ = [
     "PHASES",
     "RULES",
     "ArtistSide",
+    "Keeper",
     "Member",
+    "MemoryKeeper",
     "Phase",
     "RoundEngine",
     "RoundPlan",
@@ -20,5 +23,4 @@ __all__ = [
     "norm",
     "pack",
     "unpack",
-    "unpack_like",
 ]

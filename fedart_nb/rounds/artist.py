@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import secrets
 from dataclasses import dataclass, field
@@ -9,8 +11,13 @@ from typing import Any
 
 from ..errors import RoundError, WireError
 from ..relay.wire import Envelope
+from ..secagg.client import SecAggClient
+from ..secagg.encoding import FixedPoint
+from ..secagg.identity import Identity, identity_id
+from .keeper import Keeper, MemoryKeeper
 from .plan import RoundPlan
-from .tensors import Tensors, pack, unpack
+from .tensors import Tensors, check_like, unpack
+from .vector import encode, layout
 
 __all__ = ["ArtistSide", "Task"]
 
@@ -27,115 +34,173 @@ class ArtistSide:
     """Follows the rounds for one artist and refuses whatever does not fit what was agreed.
 
     Args:
-        room, host, me: room name, the host's identity id (from the invite), this artist's identity id.
+        room, host: room name, and the host's identity id (from the invite).
+        identity: this artist's key pair; it signs what goes into the secure sum.
         name: the name shown to the room.
         backbone_sha256: hash of the backbone in this kernel; plans for another one are refused.
+        keeper: keeps secrets and commitments over a restart of the kernel.
 
     Attributes:
         plan: the newest plan, until its round is over.
-        task: set when the roster holds this artist and no update was submitted yet.
+        task: set when shares have been exchanged and no update was submitted yet.
         shared: bytes of the newest shared adapter, as it came with the last plan or result.
+        artists: ids of everybody in the running (or last) round's roster.
         refusals: sentences from the host about messages of ours, newest last.
+        warnings: sentences about what this artist should know, newest last.
     """
 
-    protocol_understood = ("clear",)
-
-    def __init__(self, *, room: str, host: str, me: str, name: str, backbone_sha256: str) -> None:
-        self.room, self.host, self.me, self.name = room, host, me, name
+    def __init__(
+        self,
+        *,
+        room: str,
+        host: str,
+        identity: Identity,
+        name: str,
+        backbone_sha256: str,
+        keeper: Keeper | None = None,
+    ) -> None:
+        self.room, self.host, self.identity, self.name = room, host, identity, name
         self.backbone_sha256 = backbone_sha256
         self.plan: RoundPlan | None = None
         self.task: Task | None = None
         self.shared: bytes | None = None
+        self.artists: tuple[str, ...] = ()
         self.contributors = 0
         self.rounds_done = 0
         self.closed = False
         self.refusals: list[str] = []
+        self.warnings: list[str] = []
+        self._keeper: Keeper = keeper or MemoryKeeper()
+        self._client: SecAggClient | None = None
+        self._code: FixedPoint | None = None
         self._expected_shared: str | None = None
         self._sent: set[str] = set()
-        self._answered: set[str] = set()
+        self._answers: dict[str, bool] = {}
+        self._over: set[str] = set()
+        self._released: set[int] = set()
+        self._last_sum: frozenset[str] = frozenset()
         # A relay takes equal envelopes for one; signs of life of a restarted kernel must differ from its former ones.
         self._life = secrets.token_hex(8)
+
+    @property
+    def me(self) -> str:
+        """This artist's id on the wire."""
+        return self.identity.id
 
     def hello(self) -> Envelope:
         """Say who is here; again after every reconnect."""
         return self._envelope(0, "hello", {"name": self.name, "life": self._life})
 
-    def feed(self, envelope: Envelope) -> None:
-        """Take one envelope of the host.
+    def feed(self, envelope: Envelope) -> list[Envelope]:
+        """Take one envelope of the host; returns what is to be sent because of it.
+
+        After a restart the room's messages come again, and the same answers are given again, byte by byte.
 
         Raises:
-            RoundError: the host's message breaks what was agreed; nothing of it was taken over.
+            RoundError, SecAggError: the host's message breaks what was agreed; nothing of it was taken over.
         """
         if envelope.sender != self.host:
-            return
+            return []
         if envelope.kind == "plan":
-            self._take_plan(envelope)
-        elif envelope.kind == "roster" and self.plan and envelope.body.get("plan_digest") == self.plan.digest:
-            artists = envelope.body.get("artists")
-            mine = isinstance(artists, list) and self.me in artists and self.plan.digest not in self._sent
-            if mine and self.shared is not None:
-                self.task = Task(self.plan, unpack(self.shared))
-        elif envelope.kind == "result":
+            return self._take_plan(envelope)
+        if envelope.kind == "result":
             self._take_result(envelope)
         elif envelope.kind == "refuse":
             self.refusals.append(str(envelope.body.get("reason", "")))
         elif envelope.kind == "close":
-            self.closed, self.task, self.plan = True, None, None
+            self._end(self.plan)
+            self.closed = True
+        elif self._takes_part(envelope):
+            return self._answer_phase(envelope)
+        return []
 
     def needs_answer(self) -> bool:
         """Whether a plan waits for `answer`."""
-        return self.plan is not None and self.plan.digest not in self._answered
+        return self.plan is not None and self.plan.digest not in self._answers
 
     def answer(self, *, contribute: bool) -> Envelope:
         """Contribute to the running plan, or skip this round. Nothing is trained or sent before this was called."""
         if self.plan is None:
             raise RoundError("There is no plan to answer; wait for the host to open a round.")
-        self._answered.add(self.plan.digest)
-        return self._envelope(
-            self.plan.number, "advertise", {"plan_digest": self.plan.digest, "contribute": contribute}
-        )
+        self._answers[self.plan.digest] = contribute
+        body: dict[str, Any] = {"contribute": contribute}
+        if contribute:
+            body["data"] = _text(self._secure().advertise())
+        return self._reply("advertise", body)
 
     def progress(self, step: int, of: int) -> Envelope:
         """A sign of life while training: how many steps are done, never a loss."""
         body = {"step": step, "of": of, "life": self._life}
         return self._envelope(self.plan.number if self.plan else 0, "note", body)
 
-    def submit(self, update: Tensors) -> Envelope:
-        """The update of the running task, ready to send. It leaves the kernel only when this envelope is sent."""
-        if self.task is None:
+    def submit(self, update: Tensors, *, pictures: int) -> Envelope:
+        """Mask the update of the running task; it leaves the kernel only when this envelope is sent.
+
+        Args:
+            update: float32 arrays with the names and shapes of the task's `shared`.
+            pictures: how many pictures it was trained on; known to the others in sum only.
+
+        Raises:
+            RoundError: names, shapes or values do not fit; nothing was masked.
+            SecAggError: another update was already sent in this attempt.
+        """
+        if self.task is None or self._code is None:
             raise RoundError("No round waits for an update of this artist.")
         plan = self.task.plan
-        envelope = self._envelope(plan.number, "update", {"plan_digest": plan.digest}, {"update": pack(update)})
+        check_like(update, self.task.shared)
+        encoded, clipped = encode(self._code, plan, update, pictures=pictures)
+        if clipped:
+            self._warn(
+                f"{clipped:,} of the update's values were larger than the plan's clip ({plan.clip:g}) and were cut. "
+                "A lower learning rate or fewer local steps keep them smaller."
+            )
+        message = self._secure().mask(encoded.words)
         self._sent.add(plan.digest)
         self.task = None
-        return envelope
+        return self._reply("update", {}, {"update": message})
 
     def leave(self) -> Envelope:
         """Leave the room; the rounds go on without this artist."""
-        self.task = None
-        return self._envelope(self.plan.number if self.plan else 0, "leave", {"life": self._life})
+        number = self.plan.number if self.plan else 0
+        self._end(self.plan)
+        return self._envelope(number, "leave", {"life": self._life})
 
     def snapshot(self) -> dict[str, Any]:
         """JSON values from which `restore` goes on after a kernel restart (no keys, no pictures)."""
-        return {"sent": sorted(self._sent), "answered": sorted(self._answered)}
+        return {
+            "sent": sorted(self._sent),
+            "answers": dict(sorted(self._answers.items())),
+            "over": sorted(self._over),
+            "released": sorted(self._released),
+            "last_sum": sorted(self._last_sum),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a `snapshot`: which plans were answered and served. The room's messages arrive again anyway."""
+        """Take over a `snapshot`: which plans were answered, served and over. The messages arrive again anyway."""
         self._sent = set(state.get("sent", ()))
-        self._answered = set(state.get("answered", ()))
+        self._answers = dict(state.get("answers", {}))
+        self._over = set(state.get("over", ()))
+        self._released = set(state.get("released", ()))
+        self._last_sum = frozenset(state.get("last_sum", ()))
 
-    def _take_plan(self, envelope: Envelope) -> None:
+    def released(self, number: int) -> bool:
+        """Whether an ended attempt of a round went so far that a sum with this artist's update may be known."""
+        return number in self._released
+
+    # --- the host's messages ---
+
+    def _take_plan(self, envelope: Envelope) -> list[Envelope]:
         body = envelope.body.get("plan")
         plan = RoundPlan.from_body(body if isinstance(body, dict) else {})
         if plan.room != self.room or plan.number != envelope.round or plan.digest != envelope.body.get("plan_digest"):
             raise RoundError("The host's plan does not fit its envelope (room, round or digest differ).")
+        if identity_id(bytes.fromhex(plan.host_key)) != self.host:
+            raise RoundError("The plan's host_key is not the key of the host in your invite. Somebody else made it.")
         if plan.backbone_sha256 != self.backbone_sha256:
             raise RoundError(
                 f"The room trains the backbone {plan.backbone_sha256[:12]}…, this kernel holds "
                 f"{self.backbone_sha256[:12]}…. Load the host's backbone; your updates would not fit."
             )
-        if plan.protocol not in self.protocol_understood:
-            raise RoundError(f"The plan wants the protocol {plan.protocol!r}; this version speaks 'clear'. Update it.")
         shared = self._attachment(envelope, "shared")
         if hashlib.sha256(shared).hexdigest() != plan.shared_sha256:
             raise RoundError("The shared adapter is not the one that the plan names. The host or relay changed it.")
@@ -144,26 +209,115 @@ class ArtistSide:
                 "The plan starts from another shared adapter than the last result's. "
                 "A host that does so could single you out; nothing was trained."
             )
-        self.plan, self.shared = plan, shared
-        self.task = None
+        unpack(shared)
+        if self.plan is not None and self.plan.digest != plan.digest:
+            self._end(self.plan)
+        if plan.digest in self._over:
+            return []
+        self.plan, self.shared, self.task = plan, shared, None
+        if because := envelope.body.get("because"):
+            self._warn(f"Round {plan.number} starts again: {because}")
+        if self.needs_answer() and self._keeper.state(plan.digest):  # said yes, and was killed right then
+            return [self.answer(contribute=True)]
+        return []
+
+    def _takes_part(self, envelope: Envelope) -> bool:
+        plan = self.plan
+        mine = plan is not None and envelope.body.get("plan_digest") == plan.digest
+        return mine and plan is not None and bool(self._answers.get(plan.digest))
+
+    def _answer_phase(self, envelope: Envelope) -> list[Envelope]:
+        plan, shared = self.plan, self.shared
+        if plan is None or shared is None or (envelope.kind != "roster" and self._code is None):
+            return []
+        client = self._secure()
+        warned = len(client.warnings)
+        out: list[Envelope] = []
+        if envelope.kind == "roster":
+            artists = envelope.body.get("artists")
+            if isinstance(artists, list) and self.me in artists:
+                out = [self._reply("share", {"data": _text(client.share(_data(envelope)))})]
+                entries = client.roster.entries if client.roster else ()
+                self.artists = tuple(entry.id for entry in entries)
+                self._code = layout(plan, unpack(shared), len(entries))
+        elif envelope.kind == "share":
+            client.receive(_data(envelope))
+            if plan.digest not in self._sent:
+                self.task = Task(plan, unpack(shared))
+        elif envelope.kind == "consistency":
+            survivors = envelope.body.get("survivors")
+            if not isinstance(survivors, list) or self.me not in survivors:
+                self.task = None
+                self._warn(f"Round {plan.number} goes on without your update; it came too late or not at all.")
+                return []
+            out = [self._reply("consistency", {"data": _text(client.confirm(_data(envelope)))})]
+        elif envelope.kind == "unmask" and client.counted_ids:
+            out = [self._reply("unmask", {"data": _text(client.unmask(_data(envelope)))})]
+        for sentence in client.warnings[warned:]:
+            self._warn(sentence)
+        return out
 
     def _take_result(self, envelope: Envelope) -> None:
         if self.plan is not None and envelope.body.get("plan_digest") not in (None, self.plan.digest):
             return
         shared = self._attachment(envelope, "shared")
         unpack(shared)
+        client = self._client
+        if client is not None and client.counted_ids:
+            if envelope.body.get("transcript") != client.transcript():
+                raise RoundError(
+                    "The result is said to come from another sum than the one that you signed. Host or relay lie; "
+                    "it was not taken over."
+                )
+            self._last_sum = frozenset(client.counted_ids)
         count = envelope.body.get("contributors")
         self.contributors = count if isinstance(count, int) else 0
         self.shared = shared
         self._expected_shared = hashlib.sha256(shared).hexdigest()
         self.rounds_done = envelope.round
-        self.plan, self.task = None, None
+        self._end(self.plan)
+
+    def _end(self, plan: RoundPlan | None) -> None:
+        """An attempt is over: its keys are deleted, and it is never answered again."""
+        if plan is not None:
+            self._over.add(plan.digest)
+            if "unmask" in self._keeper.state(plan.digest):
+                self._released.add(plan.number)
+            self._keeper.forget(plan.digest)
+        self.plan, self.task, self._client, self._code = None, None, None, None
+
+    def _secure(self) -> SecAggClient:
+        plan, shared = self.plan, self.shared
+        if plan is None or shared is None:
+            raise RoundError("No round is running.")
+        if self._client is None:
+            digest = plan.digest
+            self._client = SecAggClient(
+                self.identity,
+                bytes.fromhex(plan.host_key),
+                plan.binding(shared),
+                self._keeper.secret(digest),
+                state=self._keeper.state(digest),
+                remember=lambda state: self._keeper.remember(digest, state),
+                previous=self._last_sum,
+            )
+        return self._client
+
+    def _warn(self, sentence: str) -> None:
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
 
     def _attachment(self, envelope: Envelope, name: str) -> bytes:
         try:
             return envelope.attachments[name]
         except KeyError:
             raise WireError(f"The {envelope.kind} message came without its attachment {name!r}.") from None
+
+    def _reply(self, kind: str, body: dict[str, Any], attachments: dict[str, bytes] | None = None) -> Envelope:
+        plan = self.plan
+        if plan is None:
+            raise RoundError("No round is running.")
+        return self._envelope(plan.number, kind, {"plan_digest": plan.digest, **body}, attachments)
 
     def _envelope(
         self, number: int, kind: str, body: dict[str, Any], attachments: dict[str, bytes] | None = None
@@ -177,3 +331,15 @@ class ArtistSide:
             body=body,
             attachments=attachments or {},
         )
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _data(envelope: Envelope) -> bytes:
+    text = envelope.body.get("data")
+    try:
+        return base64.b64decode(text, validate=True)  # type: ignore[arg-type]
+    except (TypeError, ValueError, binascii.Error):
+        raise RoundError(f"The {envelope.kind} message carries no base64 text in 'data'.") from None

@@ -1,31 +1,43 @@
-"""The host's side of one round, without I/O: envelopes in, envelopes out, and a clock that is passed in."""
+"""The host's side of one attempt of one round, without I/O: envelopes in, envelopes out, and a clock passed in.
+
+It sees masked vectors and their sum, never a single update: see `fedart_nb.secagg`.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ..errors import RoundError
+from ..errors import RoundError, SecAggError
 from ..relay.wire import Envelope
-from .clear import ClearSum
+from ..secagg.identity import Identity
+from ..secagg.server import SecAggServer
 from .plan import RoundPlan
 from .rules import aggregate
 from .tensors import metadata_of, pack, unpack
+from .vector import layout, open_sum
 
 __all__ = ["Member", "Phase", "RoundEngine", "RoundResult"]
 
-#: An update may exceed the shared adapter's own size by this much (header padding), no more.
-_SLACK_BYTES = 64 * 1024
+_MESSAGE_BYTES = 97  # kind, context and signature around a masked vector
+_GONE = ("dropped", "left")
+_GRACE_S = 3.0  # signatures are made in no time: whoever is slower is not waited for, if the others are enough
 
 
 class Phase(StrEnum):
-    """Where a round stands. The phases that a sum protocol leaves empty are passed in no time."""
+    """Where a round stands, in order; what it waits for in each."""
 
-    ADVERTISE = "advertise"  # the plan is out; artists say contribute or skip
-    UPDATE = "update"  # the roster is fixed; updates come in
+    ADVERTISE = "advertise"  # the plan is out; artists say contribute, with their keys, or skip
+    SHARE = "share"  # the roster is fixed; sealed shares come in
+    UPDATE = "update"  # shares are handed out; artists train; masked vectors come in
+    CONSISTENCY = "consistency"  # it is fixed whose vectors count; signatures over it come in
+    UNMASK = "unmask"  # the signatures are handed out; shares come in
     DONE = "done"  # the result is out
+    ABORTED = "aborted"  # too few artists are left; nothing is known of anybody
 
 
 @dataclass
@@ -41,89 +53,104 @@ class Member:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """The end of a round: the new shared adapter as bytes, and whose updates it is made of."""
+    """The end of a round: the new shared adapter as bytes, and whose updates it is made of.
+
+    `pictures` is how many pictures they trained on and `clipped` how many values were clipped, all together.
+    """
 
     plan: RoundPlan
     shared: bytes = field(repr=False)
     contributors: tuple[str, ...]
     dropped: tuple[str, ...]
+    pictures: int
+    clipped: int
 
 
 class RoundEngine:
-    """Runs one round for the host.
+    """Runs one attempt of one round for the host.
 
     Args:
         plan: the round's agreement; `shared_sha256` must be that of `shared`.
         shared: safetensors bytes of the shared adapter that the round starts from.
-        host: the host's identity id (sender of everything that comes out).
+        host: the host's identity; it signs what goes into the secure sum.
         members: artists known so far, by id; the engine keeps their states up to date.
         clock: seconds, monotonic.
+        said: this host's own envelopes of this plan, read from the log after a restart. What was decided then is
+            decided again, whatever the clock says, so that nobody ever hears two different things.
+        because: why the attempt before ended, for the artists.
 
     Protocol: `open()` gives the plan; `feed()` takes each envelope and gives answers; `tick()` closes phases whose time
-    is over. When `phase` is DONE, `result` holds the sum's outcome.
+    is over. When `phase` is DONE, `result` holds the outcome; when it is ABORTED, `reason` says why, and the next
+    attempt needs a plan of its own.
     """
 
     def __init__(
-        self, plan: RoundPlan, shared: bytes, *, host: str, members: dict[str, Member], clock: Callable[[], float]
+        self,
+        plan: RoundPlan,
+        shared: bytes,
+        *,
+        host: Identity,
+        members: dict[str, Member],
+        clock: Callable[[], float],
+        said: Iterable[Envelope] = (),
+        because: str = "",
     ) -> None:
         if hashlib.sha256(shared).hexdigest() != plan.shared_sha256:
             raise RoundError("The shared adapter is not the one that the plan names (SHA-256 differs).")
+        if plan.host_key != host.public_key.hex():
+            raise RoundError("The plan names another host's key than that of this host.")
         self.plan = plan
         self.members = members
         self.phase = Phase.ADVERTISE
         self.result: RoundResult | None = None
+        self.reason = ""
         self.roster: tuple[str, ...] = ()
+        self._because = because
         self._shared = shared
         self._tensors = unpack(shared)
-        self._sum = ClearSum(self._tensors)
+        self._words = layout(plan, self._tensors, plan.min_artists).size
+        self._sum = SecAggServer(host, plan.binding(shared), self._words)
         self._host = host
         self._clock = clock
         self._opened_at = clock()
         self._answers: dict[str, bool] = {}
+        self._decided = {
+            e.kind: tuple(e.body[_LISTS[e.kind]])
+            for e in said
+            if e.sender == host.id and e.kind in _LISTS and e.body.get("plan_digest") == plan.digest
+        }
 
     @property
     def limit_bytes(self) -> int:
-        """The most that an update's attachment may have; anything larger is refused before it is fetched."""
-        return len(self._shared) + _SLACK_BYTES
+        """What an update's attachment has, to the byte; anything larger is refused before it is fetched."""
+        return 4 * self._words + _MESSAGE_BYTES
 
     def open(self) -> list[Envelope]:
         """The plan and the shared adapter, for everybody."""
         body = {"plan": self.plan.to_body(), "plan_digest": self.plan.digest}
+        if self._because:
+            body["because"] = self._because[:500]
         return [self._envelope("plan", "all", body, {"shared": self._shared})]
 
     def feed(self, envelope: Envelope) -> list[Envelope]:
         """Take one envelope; what does not fit is answered with a `refuse` that says why, and changes nothing."""
+        if envelope.kind in _FLEETING and envelope.body.get("plan_digest") != self.plan.digest:
+            return self._advance()  # of an attempt that went on, or ended, without it
         try:
             if envelope.kind not in ("hello", "note", "leave") and envelope.round != self.plan.number:
                 raise RoundError(f"This message is for round {envelope.round}; round {self.plan.number} is running.")
-            answers = self._take(envelope)
-        except RoundError as error:
-            return [self._refuse(envelope, str(error))]
-        return answers + self._advance()
-
-    def recall(self, envelope: Envelope) -> None:
-        """Take back what this host itself had already said in this round, before it was restarted (read from the log).
-
-        A roster that went out stays the roster, and a result that went out stays the result, whatever the clock says.
-        """
-        if envelope.sender != self._host or envelope.body.get("plan_digest") != self.plan.digest:
-            return
-        if envelope.kind == "roster" and self.phase is Phase.ADVERTISE:
-            self._start(tuple(envelope.body["artists"]))
-        elif envelope.kind == "result":
-            contributors = tuple(a for a in self.roster if self._sum.has(a))
-            dropped = tuple(a for a in self.roster if a not in contributors)
-            self.result = RoundResult(self.plan, envelope.attachments["shared"], contributors, dropped)
-            self.phase = Phase.DONE
+            self._take(envelope)
+        except (RoundError, SecAggError) as error:
+            return [self._refuse(envelope, str(error)), *self._advance()]
+        return self._advance()
 
     def tick(self) -> list[Envelope]:
         """Notice silence: start without those who did not answer, go on without those who vanished."""
         now = self._clock()
-        if self.phase is Phase.UPDATE:
-            for artist in self.roster:
+        if self.phase not in (Phase.ADVERTISE, Phase.DONE, Phase.ABORTED):
+            for artist in self._awaited():
                 member = self.members[artist]
-                silent = now - max(member.heard_at, self._opened_at) > self.plan.patience_s
-                if silent and not self._sum.has(artist) and member.state != "dropped":
+                if now - max(member.heard_at, self._opened_at) > self.plan.patience_s and member.state != "dropped":
                     member.state = "dropped"
         return self._advance()
 
@@ -131,14 +158,15 @@ class RoundEngine:
         """Ids of the artists whose message the running phase still needs."""
         if self.phase is Phase.ADVERTISE:
             return tuple(m.id for m in self._present() if m.id not in self._answers)
-        if self.phase is Phase.UPDATE:
-            return tuple(a for a in self.roster if not self._sum.has(a) and self.members[a].state not in _GONE)
-        return ()
+        return tuple(a for a in self._awaited() if self.members[a].state not in _GONE)
 
-    def _take(self, envelope: Envelope) -> list[Envelope]:
+    # --- what comes in ---
+
+    def _take(self, envelope: Envelope) -> None:
         kind, sender = envelope.kind, envelope.sender
         if kind == "hello":
-            return self._hello(envelope)
+            self._hello(envelope)
+            return
         if sender not in self.members:
             raise RoundError("This artist has not said hello to the room yet.")
         member = self.members[sender]
@@ -148,22 +176,28 @@ class RoundEngine:
             if isinstance(done, int) and isinstance(total, int) and 0 <= done <= total and total > 0:
                 member.progress = done / total
                 member.state = "training" if member.state in ("contributes", "dropped") else member.state
-            return []
+            return
         if kind == "leave":
             member.state = "left"
             self._answers[sender] = False
-            return []
-        if kind in ("advertise", "update") and envelope.body.get("plan_digest") != self.plan.digest:
+            return
+        if kind not in _TAKEN:
+            raise RoundError(f"A {kind!r} message of an artist has no place in a round.")
+        if envelope.body.get("plan_digest") != self.plan.digest:
             raise RoundError(
                 "This message was made for another plan (plan_digest differs). Read the newest plan again."
             )
         if kind == "advertise":
-            return self._advertise(member, envelope)
-        if kind == "update":
-            return self._update(member, envelope)
-        raise RoundError(f"A {kind!r} message has no place in a round with protocol {self.plan.protocol!r}.")
+            self._advertise(member, envelope)
+        elif kind == "update":
+            self._update(member, envelope)
+        else:
+            take = {"share": self._sum.share, "consistency": self._sum.confirm, "unmask": self._sum.unmask}[kind]
+            if self.phase not in (Phase.DONE, Phase.ABORTED) and not self._too_late(kind, sender):
+                take(sender, _data(envelope))
+                member.state = "sent" if kind in ("consistency", "unmask") else "contributes"
 
-    def _hello(self, envelope: Envelope) -> list[Envelope]:
+    def _hello(self, envelope: Envelope) -> None:
         name = envelope.body.get("name")
         if not isinstance(name, str) or not 1 <= len(name.strip()) <= 60:
             raise RoundError(f"The name is {name!r}; expected a text of 1 to 60 characters.")
@@ -171,72 +205,162 @@ class RoundEngine:
         member.name, member.heard_at = name.strip(), self._clock()
         if member.state == "left":
             member.state = "joined"
-        return []
 
-    def _advertise(self, member: Member, envelope: Envelope) -> list[Envelope]:
+    def _advertise(self, member: Member, envelope: Envelope) -> None:
         contributes = envelope.body.get("contribute")
         if not isinstance(contributes, bool):
             raise RoundError(f"contribute is {contributes!r}; expected true or false.")
         if self.phase is not Phase.ADVERTISE:
             if member.id in self.roster and contributes:
-                return []  # a kernel that came back and answers again
+                return  # a kernel that came back and answers again
             raise RoundError(f"Round {self.plan.number} is already under way; you take part from the next one on.")
+        if contributes:
+            self._sum.advertise(member.id, _data(envelope))
         self._answers[member.id] = contributes
         member.state = "contributes" if contributes else "skips"
         member.progress = 0.0
-        return []
 
-    def _update(self, member: Member, envelope: Envelope) -> list[Envelope]:
+    def _update(self, member: Member, envelope: Envelope) -> None:
         if self.phase is not Phase.UPDATE or member.id not in self.roster:
+            if member.id in self._sum.heard("masked"):
+                return  # a kernel that came back and sends the same again
             raise RoundError(f"Round {self.plan.number} takes no update from you now; wait for the next plan.")
         if [ref.name for ref in envelope.attachment_refs] != ["update"]:
             raise RoundError("An update message carries exactly one attachment, named 'update'.")
         ref = envelope.attachment_refs[0]
-        if ref.size_bytes > self.limit_bytes:
+        if ref.size_bytes != self.limit_bytes:
             raise RoundError(
-                f"The update announces {ref.size_bytes:,} bytes; this round's limit is {self.limit_bytes:,}. "
+                f"The update announces {ref.size_bytes:,} bytes; in this round it has {self.limit_bytes:,}. "
                 "Nothing was fetched."
             )
-        self._sum.add(member.id, envelope.attachments["update"], ref.sha256)
+        if self._too_late("update", member.id):
+            return
+        self._sum.masked(member.id, envelope.attachments["update"])
         member.state, member.progress = "sent", 1.0
-        return []
+
+    def _too_late(self, kind: str, artist: str) -> bool:
+        """Whether it was decided, before a restart, to go on without this message."""
+        decided = self._decided.get(_CLOSED_BY[kind]) if kind in _CLOSED_BY else None
+        return decided is not None and artist not in decided
+
+    # --- what goes out ---
 
     def _advance(self) -> list[Envelope]:
+        """Close every phase that can be closed; each closing may allow the next one."""
+        out: list[Envelope] = []
+        try:
+            while closing := self._closing():
+                out += closing()
+        except SecAggError as error:
+            self.phase, self.reason = Phase.ABORTED, str(error)
+        return out
+
+    def _closing(self) -> Callable[[], list[Envelope]] | None:
+        kind, closing = {
+            Phase.ADVERTISE: ("roster", self._start),
+            Phase.SHARE: ("share", self._hand_out),
+            Phase.UPDATE: ("consistency", self._count),
+            Phase.CONSISTENCY: ("unmask", self._show_signatures),
+            Phase.UNMASK: ("result", self._close),
+        }.get(self.phase, ("", None))
+        if closing is None:
+            return None
+        decided = self._decided.get(kind)
+        if decided is not None:
+            return closing if set(decided) <= self._heard() else None
+        return closing if self._ripe() else None
+
+    def _ripe(self) -> bool:
+        """Whether the running phase has what it needs, or nobody is left to wait for."""
         if self.phase is Phase.ADVERTISE:
-            willing = [m.id for m in self._present() if self._answers.get(m.id)]
             late = self._clock() - self._opened_at > self.plan.join_s
-            if len(willing) >= self.plan.min_artists and (late or not self.waiting_for()):
-                self._start(tuple(sorted(willing)))
-                body = {"plan_digest": self.plan.digest, "artists": list(self.roster)}
-                return [self._envelope("roster", "all", body)]
-        elif self.phase is Phase.UPDATE and not self.waiting_for():
-            enough = len(self._sum) >= min(self.plan.min_artists, len(self.roster))
-            return [self._close()] if enough else []
-        return []
+            return len(self._willing()) >= self.plan.min_artists and (late or not self.waiting_for())
+        if self.phase is Phase.UNMASK and self._sum.enough():
+            return True
+        if self.phase is Phase.CONSISTENCY and self._clock() - self._opened_at > _GRACE_S and self._sum.has_quorum():
+            return True
+        return not self.waiting_for()
 
-    def _start(self, roster: tuple[str, ...]) -> None:
-        self.roster = roster
-        self.phase = Phase.UPDATE
-        for artist in roster:
+    def _start(self) -> list[Envelope]:
+        self.roster = self._decided.get("roster", self._willing())
+        data = self._sum.roster(self.roster)
+        self._go_to(Phase.SHARE)
+        for artist in self.roster:
             self.members.setdefault(artist, Member(artist, artist[:8])).heard_at = self._clock()
+        return [self._said("roster", self.roster, data)]
 
-    def _close(self) -> Envelope:
-        contributors = tuple(a for a in self.roster if self._sum.has(a))
-        tensors = aggregate(self.plan.rule, self._tensors, self._sum.total(), len(contributors))
+    def _hand_out(self) -> list[Envelope]:
+        dealers = self._decided.get("share", self._counted())
+        deliveries = self._sum.deliveries(dealers)
+        self._go_to(Phase.UPDATE)
+        return [self._said("share", dealers, data, to=artist) for artist, data in sorted(deliveries.items())]
+
+    def _count(self) -> list[Envelope]:
+        survivors = self._decided.get("consistency", self._counted())
+        data = self._sum.survivors(survivors)
+        self._go_to(Phase.CONSISTENCY)
+        return [self._said("consistency", survivors, data)]
+
+    def _show_signatures(self) -> list[Envelope]:
+        signers = self._decided.get("unmask", self._counted())
+        data = self._sum.confirmed(signers)
+        self._go_to(Phase.UNMASK)
+        return [self._said("unmask", signers, data)]
+
+    def _close(self) -> list[Envelope]:
+        contributors = self._sum.survivors_ids
+        code = layout(self.plan, self._tensors, len(self.roster))
+        summed = open_sum(code, self._tensors, self._sum.total(), len(contributors))
+        tensors = aggregate(self.plan.rule, self._tensors, summed.update, summed.weight)
         dropped = tuple(a for a in self.roster if a not in contributors)
-        self.phase = Phase.DONE
+        self._go_to(Phase.DONE)
         body = {
             "plan_digest": self.plan.digest,
             "total": self.plan.total,
             "contributors": len(contributors),
             "dropped": len(dropped),
+            "pictures": summed.pictures,
+            "transcript": self._sum.transcript(),
         }
         data = pack(tensors, metadata_of(self._shared))
-        self.result = RoundResult(self.plan, data, contributors, dropped)
-        return self._envelope("result", "all", body, {"shared": data})
+        self.result = RoundResult(self.plan, data, contributors, dropped, summed.pictures, summed.clipped)
+        return [self._envelope("result", "all", body, {"shared": data})]
+
+    def _go_to(self, phase: Phase) -> None:
+        self.phase, self._opened_at = phase, self._clock()
+
+    def _awaited(self) -> tuple[str, ...]:
+        """Ids whose message the running phase has not got, whether they are still there or not."""
+        heard = self._heard()
+        expected: Iterable[str] = {
+            Phase.SHARE: self.roster,
+            Phase.UPDATE: self._sum.heard("share") & set(self._dealers()),
+            Phase.CONSISTENCY: self._sum.survivors_ids,
+            Phase.UNMASK: self._sum.survivors_ids,
+        }.get(self.phase, ())
+        return tuple(sorted(a for a in expected if a not in heard))
+
+    def _dealers(self) -> tuple[str, ...]:
+        return self._decided.get("share", tuple(self._sum.heard("share")))
+
+    def _heard(self) -> frozenset[str]:
+        """Whose message of the running phase is in."""
+        names = {Phase.UPDATE: "masked", Phase.CONSISTENCY: "confirm"}
+        return self._sum.heard(names.get(self.phase, self.phase.value))
+
+    def _counted(self) -> tuple[str, ...]:
+        return tuple(sorted(self._heard()))
+
+    def _willing(self) -> tuple[str, ...]:
+        return tuple(sorted(m.id for m in self._present() if self._answers.get(m.id)))
 
     def _present(self) -> list[Member]:
         return [m for m in self.members.values() if m.state != "left"]
+
+    def _said(self, kind: str, artists: tuple[str, ...], data: bytes, *, to: str = "all") -> Envelope:
+        """A decision, readable in the log: who, and the protocol's message."""
+        body = {"plan_digest": self.plan.digest, _LISTS[kind]: list(artists), "data": base64.b64encode(data).decode()}
+        return self._envelope(kind, to, body)
 
     def _refuse(self, envelope: Envelope, reason: str) -> Envelope:
         body = {"kind": envelope.kind, "reason": reason[:2000]}
@@ -249,11 +373,24 @@ class RoundEngine:
             room=self.plan.room,
             round=self.plan.number,
             kind=kind,
-            sender=self._host,
+            sender=self._host.id,
             recipient=recipient,
             body=dict(body),
             attachments=attachments or {},
         )
 
 
-_GONE = ("dropped", "left")
+_FLEETING = ("share", "consistency", "unmask")
+_TAKEN = ("advertise", "share", "update", "consistency", "unmask")
+#: The host's decisions: kind of envelope to the name of the list of artists in it.
+_LISTS = {"roster": "artists", "share": "dealers", "consistency": "survivors", "unmask": "signers"}
+#: An artist's kind of message to the host's kind that ends the waiting for it.
+_CLOSED_BY = {"share": "share", "update": "consistency", "consistency": "unmask"}
+
+
+def _data(envelope: Envelope) -> bytes:
+    text = envelope.body.get("data")
+    try:
+        return base64.b64decode(text, validate=True)  # type: ignore[arg-type]
+    except (TypeError, ValueError, binascii.Error):
+        raise RoundError(f"The {envelope.kind} message carries no base64 text in 'data'.") from None

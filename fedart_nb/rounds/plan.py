@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import RoundError
+from ..secagg.messages import MIN_ARTISTS
 
-__all__ = ["PHASES", "RoundPlan"]
+__all__ = ["MAX_WEIGHT_PICTURES", "PHASES", "WEIGHTINGS", "RoundPlan"]
 
-#: Every round goes through these in order; a sum protocol names the ones that it leaves empty.
+#: Every round goes through these in order.
 PHASES = ("advertise", "share", "update", "consistency", "unmask")
+
+WEIGHTINGS = ("equal", "pictures")
+MAX_WEIGHT_PICTURES = 100  #: more pictures do not weigh more
 
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "number": (1, 10_000),
     "total": (1, 10_000),
+    "attempt": (1, 10_000),
     "local_steps": (1, 100_000),
     "batch": (1, 1024),
     "learning_rate": (1e-8, 1.0),
     "rank": (1, 128),
     "alpha": (1e-6, 1024),
-    "min_artists": (1, 512),
+    "clip": (1e-6, 1e3),
+    "min_artists": (MIN_ARTISTS, 512),
     "join_s": (0, 86_400),
     "patience_s": (1, 86_400),
 }
@@ -35,13 +42,18 @@ class RoundPlan:
 
     Attributes:
         room, number, total: which room, and which round (from 1) of how many.
+        attempt: counts from 1 the tries of this round; every try has fresh keys.
+        host_key: the host's Ed25519 public key, 64 hex digits; its hash is the host's id in the invite.
         backbone_sha256: the frozen backbone that everybody must hold.
         shared_sha256: SHA-256 of the bytes of the shared adapter that the round starts from.
         rank, alpha, targets: shape of that adapter.
         local_steps, batch, learning_rate: what each artist's kernel does with it.
         rule: how the sum becomes the next shared adapter.
-        protocol: how the sum is formed; "clear" means that the relay and the host can read each update.
-        min_artists: fewer contributors than this, and the round waits.
+        weighting: "equal" (an artist with 20 drawings counts as one artist), or "pictures" (by their number, up to
+            `MAX_WEIGHT_PICTURES`); weights travel inside the masked vector.
+        clip: no value of an update is larger than this; larger ones are clipped, and the artist is told.
+        protocol: how the sum is formed; "secagg" is the only one: see `fedart_nb.secagg`.
+        min_artists: fewer contributors than this, and the round waits; never below three.
         join_s: how long the room waits for answers before it starts without the silent.
         patience_s: an artist that has shown no sign of life for so long counts as dropped.
     """
@@ -51,6 +63,8 @@ class RoundPlan:
     total: int
     backbone_sha256: str
     shared_sha256: str
+    host_key: str
+    attempt: int = 1
     rank: int = 4
     alpha: float = 4.0
     targets: str = ""
@@ -58,8 +72,10 @@ class RoundPlan:
     batch: int = 8
     learning_rate: float = 3e-3
     rule: str = "fedavg"
-    protocol: str = "clear"
-    min_artists: int = 2
+    weighting: str = "equal"
+    clip: float = 1.0
+    protocol: str = "secagg"
+    min_artists: int = 3
     join_s: float = 30.0
     patience_s: float = 60.0
 
@@ -68,11 +84,24 @@ class RoundPlan:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 raise RoundError(f"The plan's {name} is {value!r}; expected a number from {low:g} to {high:g}.")
+        if self.protocol != "secagg":
+            raise RoundError(
+                f"The plan wants the protocol {self.protocol!r}; this version speaks 'secagg' alone, in which nobody "
+                "sees a single update. Take no part, or update both sides."
+            )
+        if self.weighting not in WEIGHTINGS:
+            raise RoundError(f"The plan's weighting is {self.weighting!r}; known are {', '.join(WEIGHTINGS)}.")
+        if not re.fullmatch("[0-9a-f]{64}", self.host_key):
+            raise RoundError(f"The plan's host_key is {self.host_key!r}; expected 64 hex digits.")
 
     @property
     def digest(self) -> str:
         """SHA-256 of the plan's canonical JSON: two kernels hold the same plan exactly when this agrees."""
         return hashlib.sha256(json.dumps(self.to_body(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def binding(self, shared: bytes) -> bytes:
+        """32 bytes that the round's keys hang on: this plan, and the shared adapter that is really held."""
+        return hashlib.sha256(bytes.fromhex(self.digest) + hashlib.sha256(shared).digest()).digest()
 
     def to_body(self) -> dict[str, Any]:
         """As a dictionary of JSON values."""

@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 
 from ..errors import RoundError
 
-__all__ = ["Tensors", "metadata_of", "norm", "pack", "unpack", "unpack_like"]
+__all__ = ["Tensors", "check_like", "metadata_of", "norm", "pack", "unpack"]
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -48,13 +48,12 @@ def unpack(data: bytes) -> dict[str, NDArray[np.float32]]:
     return dict(tensors)
 
 
-def unpack_like(data: bytes, expected: Tensors) -> dict[str, NDArray[np.float32]]:
-    """Read an update and check names, shapes and values against the shared adapter it belongs to.
+def check_like(tensors: Tensors, expected: Tensors) -> None:
+    """Check an update's names, shapes and values against the shared adapter that it belongs to.
 
     Raises:
         RoundError: other names or shapes, or values that are not finite; the message names the first difference.
     """
-    tensors = unpack(data)
     if tensors.keys() != expected.keys():
         strange = min(tensors.keys() ^ expected.keys())
         raise RoundError(
@@ -69,7 +68,6 @@ def unpack_like(data: bytes, expected: Tensors) -> dict[str, NDArray[np.float32]
             )
         if not np.isfinite(array).all():
             raise RoundError(f"{name!r} holds values that are not finite (NaN or infinity). Train again, then send.")
-    return tensors
 
 
 def norm(tensors: Tensors) -> float:

@@ -30,25 +30,12 @@ What it does not give:
   - a finished round. Relay and host can always stop one; an artist can spoil one, and is named where possible.
   - hiding who takes part, when, and how large a vector is.
   - constant-time arithmetic: Shamir's shares are computed with Python's integers, in a kernel that nobody else times.
+
+Identities alone are exported here, because the relay needs them and loads no numpy; the rest is in its modules.
 """
 
 from __future__ import annotations
 
-from fedart_nb.secagg.client import SecAggClient
-from fedart_nb.secagg.encoding import Encoded, Field, FixedPoint
 from fedart_nb.secagg.identity import Identity, identity_id, verify
-from fedart_nb.secagg.messages import MIN_ARTISTS, Roster
-from fedart_nb.secagg.server import SecAggServer
 
-__all__ = [
-    "MIN_ARTISTS",
-    "Encoded",
-    "Field",
-    "FixedPoint",
-    "Identity",
-    "Roster",
-    "SecAggClient",
-    "SecAggServer",
-    "identity_id",
-    "verify",
-]
+__all__ = ["Identity", "identity_id", "verify"]

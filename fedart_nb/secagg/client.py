@@ -93,6 +93,16 @@ class SecAggClient:
     def __repr__(self) -> str:
         return f"SecAggClient({self._identity.id[:8]}, {self._binding.hex()[:8]})"
 
+    @property
+    def counted_ids(self) -> tuple[str, ...]:
+        """Ids of the artists in the sum, once confirmed."""
+        return tuple(self._known().entries[i].id for i in self._counted) if self._counted else ()
+
+    def transcript(self) -> str:
+        """Hash (hex) of plan, roster and who is in the sum: the same for everybody who signed the same."""
+        roster = self._known()
+        return hashlib.sha256(roster.context + self._sets(roster)).hexdigest()
+
     def advertise(self) -> bytes:
         """Round 0: our two public keys of this round."""
         body = self._identity.public_key + self._keys.box_public + self._keys.mask_public

@@ -88,7 +88,7 @@ class RoundKeys:
         return pair_mask_key(self._mask, self.mask_public, theirs, context)
 
     def seal(self, theirs: bytes, context: bytes, message: bytes) -> bytes:
-        """Encrypt `message` for the holder of the public box key `theirs` (ChaCha20-Poly1305), once per pair and round."""
+        """Encrypt `message` for the holder of the public box key `theirs` (ChaCha20-Poly1305), once per pair."""
         return ChaCha20Poly1305(self._box_key(self.box_public, theirs, theirs, context)).encrypt(
             _NONCE, message, context
         )

@@ -78,6 +78,10 @@ class SecAggServer:
         """Ids of the artists whose message of a phase is in."""
         return frozenset(artist for said, artist in self._heard if said == phase)
 
+    def has_quorum(self) -> bool:
+        """Whether the running phase may be closed with those who were heard."""
+        return len(self.heard(self.phase)) >= self._known().quorum
+
     # --- round 0 ---
 
     def advertise(self, artist: str, message: bytes) -> None:

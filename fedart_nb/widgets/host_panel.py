@@ -14,10 +14,11 @@ import ipywidgets
 from fedart_nb.errors import RoundError
 from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Waiting
 from fedart_nb.jobs import Job
+from fedart_nb.secagg.messages import MIN_ARTISTS
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.copyable import Copyable
 from fedart_nb.widgets.panel import Panel
-from fedart_nb.widgets.room_panel import VISIBLE_UPDATES, visible_updates
+from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, safety_card
 
 if TYPE_CHECKING:
     from fedart_nb.host import Host
@@ -64,7 +65,7 @@ class HostPanel(Panel):
         *,
         relay: str | None = None,
         rounds: int = 2,
-        min_artists: int = 2,
+        min_artists: int = 3,
         steps: int = 20,
         rank: int = 4,
     ) -> None:
@@ -125,7 +126,8 @@ class HostPanel(Panel):
         )
         number = ipywidgets.BoundedIntText
         self._rounds = parts.field(number(description="Rounds", value=rounds, min=1, max=10_000))
-        self._min = parts.field(number(description="Artists at least", value=min_artists, min=1, max=64))
+        least = max(MIN_ARTISTS, min_artists)
+        self._min = parts.field(number(description="Artists at least", value=least, min=MIN_ARTISTS, max=64))
         self._steps = parts.field(number(description="Steps a round", value=steps, min=1, max=100_000))
         ranks = sorted({1, 2, 4, 8, 16, rank})
         self._rank = parts.field(ipywidgets.Dropdown(description="Rank of the adapter", options=ranks, value=rank))
@@ -144,18 +146,20 @@ class HostPanel(Panel):
         self._start = self._button("Start rounds", self.start_rounds, icon="play", style="primary")
         self._close_button = self._button("Close room", self.close_room, icon="stop", style="danger")
         self._progress = ipywidgets.HTML()
+        self._safety = ipywidgets.HTML()
         self._roster = ipywidgets.HTML()
         self._log = ipywidgets.HTML()
         self._room_card = parts.card(
             self._link,
             parts.row(self._start, self._close_button),
             self._progress,
+            self._safety,
             self._roster,
             self._log,
             title="The room",
         )
         self._room_card.layout.display = "none"
-        self._compose(ipywidgets.HTML(visible_updates()), self._setup, self._room_card)
+        self._compose(ipywidgets.HTML(masked_updates()), self._setup, self._room_card)
 
     # the work, in the job's thread
 
@@ -271,6 +275,9 @@ class HostPanel(Panel):
         table = (
             parts.table(("artist", "state", "progress", "last seen"), rows, caption=caption, safe=True) if rows else ""
         )
+        safety = safety_card(self.host.safety_number)
+        if self._safety.value != safety:
+            self._safety.value = safety
         self._roster.value = parts.scrolling(table, "Artists in the room") if table else ""
         log = parts.happened(self._lines)
         if self._log.value != log:
@@ -301,5 +308,5 @@ class HostPanel(Panel):
         told = [("room", self.host.plan.room), ("artists", ", ".join(m.name for m in self._members()) or "none yet")]
         if self.value is not None:
             told.append(("rounds", f"{self.value.number} of {self.value.total}"))
-        told.append(("in this build", VISIBLE_UPDATES[0].lower() + VISIBLE_UPDATES[1:]))
+        told.append(("privacy", MASKED_UPDATES[0].lower() + MASKED_UPDATES[1:]))
         return told

@@ -14,23 +14,14 @@ from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Step, Updat
 from fedart_nb.jobs import Job
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, safety_card
 
 if TYPE_CHECKING:
     from fedart_nb.session import Session
 
-__all__ = ["VISIBLE_UPDATES", "RoomPanel", "visible_updates"]
+__all__ = ["RoomPanel"]
 
-VISIBLE_UPDATES = "Updates are visible to the relay in this build"
 _LOOK_S = 0.2  # while a person thinks, the job looks this often whether it was cancelled
-
-
-def visible_updates(*, why: bool = True) -> str:
-    """The red sentence that stands wherever an update may leave, as long as the sum phase is not masked."""
-    text = (
-        "Whoever runs the relay, or hosts the room, can read the update of each artist by itself. Masking comes later."
-    )
-    box = parts.notice(text if why else "", level="danger", title=VISIBLE_UPDATES)
-    return box.replace('class="fedart-notice', 'class="fedart-visible-updates fedart-notice', 1)
 
 
 class _StoppedError(Exception):
@@ -135,10 +126,11 @@ class RoomPanel(Panel):
         self._progress = ipywidgets.HTML()
         self._table = ipywidgets.HTML()
         self._log = ipywidgets.HTML()
-        self._rounds_card = parts.card(self._progress, self._table, self._log, title="Rounds")
+        self._safety = ipywidgets.HTML()
+        self._rounds_card = parts.card(self._progress, self._safety, self._table, self._log, title="Rounds")
         self._consent_card.layout.display = self._rounds_card.layout.display = "none"
         enter = parts.card(parts.row(self._link, self._join, self._leave), self._ask)
-        self._compose(ipywidgets.HTML(visible_updates()), enter, self._consent_card, self._rounds_card)
+        self._compose(ipywidgets.HTML(masked_updates()), enter, self._consent_card, self._rounds_card)
 
     # the work, in the job's thread
 
@@ -168,7 +160,7 @@ class RoomPanel(Panel):
                 self._consent_card.layout.display = ""
                 self._now = f"Round {plan.number} waits for your answer"
                 self._show(None)
-                self._say(f"{self._now}. {VISIBLE_UPDATES}.", now=True)
+                self._say(f"{self._now}. {MASKED_UPDATES}.", now=True)
         if ask:
             self._sync()
             while not self._answered.wait(_LOOK_S):
@@ -241,6 +233,7 @@ class RoomPanel(Panel):
         else:
             self._progress.value = parts.progress(self._now, None, 1, f"Room: {self._room}" if self._room else "")
         self._say(self._now, now=isinstance(event, RoundClosed | UpdateSent))
+        self._draw_safety()
         self._draw_tables()
 
     def _finish(self, job: Job) -> None:
@@ -263,6 +256,11 @@ class RoomPanel(Panel):
         self._progress.value = parts.notice(over, level=level, title=title)  # type: ignore[arg-type]
         self._say(over, now=True)
         self._draw_tables()
+
+    def _draw_safety(self) -> None:
+        safety = safety_card(self.session.safety_number)
+        if self._safety.value != safety:
+            self._safety.value = safety
 
     def _draw_tables(self) -> None:
         rows = [self._row(round_) for round_ in sorted(self._rounds.values(), key=lambda round_: round_.number)]
@@ -302,7 +300,7 @@ class RoomPanel(Panel):
                 ("the host waits", f"{parts.duration(plan.join_s)} or more, until {plan.min_artists} artists said yes"),
             ]
         )
-        return known + visible_updates(why=False)
+        return known + masked_updates(why=False)
 
     def _sync(self) -> None:
         busy = self.is_busy
@@ -317,7 +315,7 @@ class RoomPanel(Panel):
         told = [("room", self._room or "not joined")]
         if self.value is not None:
             told.append(("rounds", f"{self.value.number} of {self.value.total}"))
-        told.append(("in this build", VISIBLE_UPDATES[0].lower() + VISIBLE_UPDATES[1:]))
+        told.append(("privacy", MASKED_UPDATES[0].lower() + MASKED_UPDATES[1:]))
         return told
 
     def _static_body(self) -> str:

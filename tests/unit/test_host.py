@@ -28,22 +28,28 @@ class Artist:
         self.identity = Identity.generate()
         self.transport = RelayClient(invite, self.identity)
         self.side = ArtistSide(
-            room=invite.room, host=invite.host_id, me=self.identity.id, name=name, backbone_sha256=backbone.sha256
+            room=invite.room,
+            host=invite.host_id,
+            identity=self.identity,
+            name=name,
+            backbone_sha256=backbone.sha256,
         )
         self._cursor = 0
         self._send(self.side.hello())
 
-    def hear(self) -> None:
+    def hear(self, wait_s: float = 5) -> None:
         """Read what the host said so far; agree to a plan."""
-        for seq, envelope in self.transport.receive(self._cursor, 5):
-            self.side.feed(self.transport.fetch(envelope, 10**8))
+        for seq, envelope in self.transport.receive(self._cursor, wait_s):
+            for answer in self.side.feed(self.transport.fetch(envelope, 10**8)):
+                self._send(answer)
             self._cursor = seq
         if self.side.needs_answer():
             self._send(self.side.answer(contribute=True))
 
     def update(self, value: float) -> None:
         assert self.side.task is not None
-        self._send(self.side.submit({k: np.full_like(v, value) for k, v in self.side.task.shared.items()}))
+        update = {k: np.full_like(v, value) for k, v in self.side.task.shared.items()}
+        self._send(self.side.submit(update, pictures=5))
 
     def _send(self, envelope: Any) -> None:
         self.transport.send(envelope, self.identity)
@@ -76,7 +82,7 @@ def opened(
     host: Host, relay: RunningRelay, backbone: Backbone, names: str, **settings: Any
 ) -> tuple[Any, list[Artist]]:
     """A room whose round 1 waits for the updates of all `names`; returns the host's events and the artists."""
-    invite = host.open_room(relay.url, min_artists=2, **settings)
+    invite = host.open_room(relay.url, min_artists=3, **settings)
     assert invite is not None
     events = host.rounds()
     artists = [Artist(name, invite, backbone) for name in names]
@@ -85,9 +91,27 @@ def opened(
         artist.hear()
     roster = until(events, RoundOpened).artists
     assert set(roster) == set(names)
-    for artist in artists:
+    for artist in artists:  # the roster arrives, shares leave
+        artist.hear()
+    until(events, Waiting, reason=f"Waiting for updates of {', '.join(sorted_names(host))}.")
+    for artist in artists:  # shares arrive: the task
         artist.hear()
     return events, artists
+
+
+def sorted_names(host: Host) -> list[str]:
+    return [host.members[i].name for i in sorted(host.members)]
+
+
+def finish(events: Any, artists: list[Artist]) -> Any:
+    """Let everybody sign and unmask; returns the end of the round."""
+    for event in islice(events, 60):
+        if isinstance(event, RoundClosed):
+            return event
+        for artist in artists:
+            artist.hear(0)
+    message = "the round did not end"
+    raise AssertionError(message)
 
 
 def test_rounds_without_a_room_say_what_to_call(tmp_path: Path) -> None:
@@ -104,67 +128,73 @@ def test_who_says_hello_right_behind_the_last_update_is_in_the_next_round(
     relay: RunningRelay, backbone: Backbone, tmp_path: Path
 ) -> None:
     host = Host("Studio", folder=tmp_path / "host", backbone=backbone)
-    events, (ada, ben) = opened(host, relay, backbone, "AB", rounds=2)
-    ada.update(0.5)
-    ben.update(1.5)
+    events, artists = opened(host, relay, backbone, "ABC", rounds=2)
+    for value, artist in enumerate(artists):
+        artist.update(value / 10)
+    until(events, Waiting, reason=f"Waiting for signatures of {', '.join(sorted_names(host))}.")
+    for artist in artists:
+        artist.hear()
+    until(events, Waiting, reason=f"Waiting for shares of {', '.join(sorted_names(host))}.")
+    for artist in artists:
+        artist.hear()
     assert host.invite is not None
-    Artist("Cy", host.invite, backbone)  # the host reads both updates and this hello in one go
-    assert until(events, RoundClosed).contributors == 2
-    assert until(events, Joined).name == "Cy"
+    Artist("Dee", host.invite, backbone)  # the host reads the last shares and this hello in one go
+    assert until(events, RoundClosed).contributors == 3
+    assert until(events, Joined).name == "Dee"
 
 
-def test_a_host_killed_after_its_result_says_nothing_else_although_a_late_update_lies_before_it(
+def test_a_host_killed_after_it_announced_the_survivors_says_nothing_else_although_a_late_update_lies_before_it(
     relay: RunningRelay, backbone: Backbone, tmp_path: Path
 ) -> None:
     folder = tmp_path / "host"
     host = Host("Studio", folder=folder, backbone=backbone)
-    events, (ada, ben, cy) = opened(host, relay, backbone, "ABC", rounds=1)
+    events, artists = opened(host, relay, backbone, "ABCD", rounds=1)
+    *quick, late = artists
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    ada.update(1.0)
-    ben.update(2.0)
-    until(events, Waiting, reason="Waiting for updates of C.")
+    for artist in quick:
+        artist.update(0.1)
+    until(events, Waiting, reason="Waiting for updates of D.")
     assert host.engine is not None
-    host.members[cy.identity.id].state = "dropped"
-    cy.update(30.0)  # arrives between the host's decision and its result
-    (result,) = host.engine.tick()
-    host._send(result)
+    host.members[late.identity.id].state = "dropped"
+    late.update(0.9)  # arrives between the host's decision and its announcement
+    for envelope in host.engine.tick():
+        host._send(envelope)
     events.close()
     for path, data in before.items():  # killed before it could save
         path.write_bytes(data)
     again = Host("Studio", folder=folder)
-    closed = until(again.rounds(), RoundClosed)
-    assert closed.number == 1
-    assert host.engine.result is not None
-    assert again._shared == host.engine.result.shared
+    closed = finish(again.rounds(), artists)
+    assert (closed.number, closed.contributors) == (1, 3)
     assert again.transport is not None
     kinds = [message["kind"] for message in again.transport.log()["messages"]]
-    assert kinds.count("result") == kinds.count("plan") == kinds.count("roster") == 1
+    assert kinds.count("result") == kinds.count("plan") == kinds.count("roster") == kinds.count("consistency") - 3 == 1
+    assert late.side.warnings[-1:] == ["Round 1 goes on without your update; it came too late or not at all."]
 
 
 def test_a_host_stopped_in_the_middle_of_a_round_goes_on_at_the_next_call(
     relay: RunningRelay, backbone: Backbone, tmp_path: Path
 ) -> None:
     host = Host("Studio", folder=tmp_path / "host", backbone=backbone)
-    events, (ada, ben) = opened(host, relay, backbone, "AB", rounds=1)
-    ada.update(1.0)
+    events, artists = opened(host, relay, backbone, "ABC", rounds=1)
+    artists[0].update(0.1)
     events.close()
-    ben.update(3.0)
-    closed = until(host.rounds(), RoundClosed)
-    assert (closed.number, closed.contributors) == (1, 2)
-    assert ada.side.shared is not None
-    tasks = [artist.side.needs_answer() for artist in (ada, ben)]
-    assert tasks == [False, False]
+    for artist in artists[1:]:
+        artist.update(0.3)
+    closed = finish(host.rounds(), artists)
+    assert (closed.number, closed.contributors) == (1, 3)
+    assert [artist.side.needs_answer() for artist in artists] == [False] * 3
 
 
 def test_a_restarted_host_whose_rounds_are_over_closes_the_room_and_no_more(
     relay: RunningRelay, backbone: Backbone, tmp_path: Path
 ) -> None:
     host = Host("Studio", folder=tmp_path / "host", backbone=backbone)
-    events, (ada, ben) = opened(host, relay, backbone, "AB", rounds=1)
-    ada.update(1.0)
-    ben.update(3.0)
-    until(events, RoundClosed)
+    events, artists = opened(host, relay, backbone, "ABC", rounds=1)
+    for artist in artists:
+        artist.update(0.1)
+    finish(events, artists)
     events.close()
+    ada = artists[0]
     again = Host("Studio", folder=tmp_path / "host")
     assert [type(event) for event in islice(again.rounds(), 5)] == [Joined]
     ada.hear()

@@ -78,7 +78,7 @@ def relay() -> Iterator[MemoryRelay]:
 @pytest.fixture
 def host(relay: MemoryRelay, weights: Path, tmp_path: Path) -> Host:
     host = Host("Studio", folder=tmp_path / "host", backbone=Backbone.from_pretrained(weights, device="cpu"))
-    host.open_room(transport=relay.connect(host.identity), rounds=2, min_artists=2, local_steps=2, batch=2)
+    host.open_room(transport=relay.connect(host.identity), rounds=2, min_artists=3, local_steps=2, batch=2)
     return host
 
 
@@ -172,7 +172,7 @@ def test_a_wrong_room_token_is_refused_and_leaves_the_session_outside(
 
 
 def test_who_comes_late_takes_part_from_the_next_round_on(host: Host, enter: Enter, kernels: Kernels) -> None:
-    ada, ben = enter("Ada"), enter("Ben")
+    ada, ben, dee = enter("Ada"), enter("Ben"), enter("Dee")
     training, late = threading.Event(), threading.Event()
 
     def hold(event: Any) -> None:
@@ -181,19 +181,19 @@ def test_who_comes_late_takes_part_from_the_next_round_on(host: Host, enter: Ent
             assert late.wait(DEADLINE_S)
 
     hosting = kernels.run(host.rounds())
-    early = [kernels.run(ada.rounds(), hold), kernels.run(ben.rounds())]
+    early = [kernels.run(ada.rounds(), hold), kernels.run(ben.rounds()), kernels.run(dee.rounds())]
     assert training.wait(DEADLINE_S)
     cy = enter("Cy")
     coming = kernels.run(cy.rounds(), lambda event: late.set() if isinstance(event, Note) else None)
     closed = of(RoundClosed, done(hosting))
-    assert [(event.number, event.contributors) for event in closed] == [(1, 2), (2, 3)]
+    assert [(event.number, event.contributors) for event in closed] == [(1, 3), (2, 4)]
     events = done(coming)
     assert "next one on" in of(Note, events)[0].text
     assert [event.number for event in of(UpdateSent, events)] == [2]
     for future in early:
         done(future)
     assert host.shared is not None
-    assert [s.shared and s.shared.digest for s in (ada, ben, cy)] == [host.shared.digest] * 3
+    assert [s.shared and s.shared.digest for s in (ada, ben, cy, dee)] == [host.shared.digest] * 4
 
 
 class Stumbling:
@@ -215,12 +215,12 @@ class Stumbling:
 def test_a_plan_whose_download_failed_is_asked_for_again(
     relay: MemoryRelay, host: Host, enter: Enter, open_session: Open, kernels: Kernels
 ) -> None:
-    ada = enter("Ada")
+    ada, dee = enter("Ada"), enter("Dee")
     ben = open_session("Ben", art=ArtSet.sample("fluent_ink", limit=6, size_px=32))
     ben.join(transport=Stumbling(relay.connect(ben.identity)))
     hosting = kernels.run(host.rounds())
-    futures = [kernels.run(session.rounds()) for session in (ada, ben)]
-    assert [event.contributors for event in of(RoundClosed, done(hosting))] == [2, 2]
+    futures = [kernels.run(session.rounds()) for session in (ada, ben, dee)]
+    assert [event.contributors for event in of(RoundClosed, done(hosting))] == [3, 3]
     assert "does not answer" in of(Note, [done(future) for future in futures][1])[0].text
 
 
@@ -236,8 +236,8 @@ def test_a_round_skipped_by_consent_trains_nothing_and_sends_no_more_than_the_no
     cy = enter("Cy")
     hosting = kernels.run(host.rounds())
     skipping = kernels.run(cy.rounds(consent=second_only))
-    others = [kernels.run(enter(name).rounds()) for name in ("Ada", "Ben")]
-    assert [event.contributors for event in of(RoundClosed, done(hosting))] == [2, 3]
+    others = [kernels.run(enter(name).rounds()) for name in ("Ada", "Ben", "Dee")]
+    assert [event.contributors for event in of(RoundClosed, done(hosting))] == [3, 4]
     events = done(skipping)
     first = events[: events.index(of(RoundClosed, events)[0])]
     assert not of(Step, first)
@@ -254,9 +254,9 @@ def test_a_round_skipped_by_consent_trains_nothing_and_sends_no_more_than_the_no
 def test_a_reopened_session_holds_both_adapters_and_the_same_identity(
     host: Host, enter: Enter, open_session: Open, kernels: Kernels
 ) -> None:
-    ada, ben = enter("Ada"), enter("Ben")
+    ada, ben, dee = enter("Ada"), enter("Ben"), enter("Dee")
     hosting = kernels.run(host.rounds())
-    for future in [kernels.run(session.rounds()) for session in (ada, ben)]:
+    for future in [kernels.run(session.rounds()) for session in (ada, ben, dee)]:
         done(future)
     done(hosting)
     *_, trained = ada.train_personal(QUICK)
@@ -276,10 +276,10 @@ def test_a_reopened_session_holds_both_adapters_and_the_same_identity(
 def test_no_byte_of_the_personal_adapter_reaches_the_relay(
     relay: MemoryRelay, host: Host, enter: Enter, kernels: Kernels
 ) -> None:
-    ada, ben = enter("Ada"), enter("Ben")
+    ada, ben, dee = enter("Ada"), enter("Ben"), enter("Dee")
     *_, trained = ada.train_personal(QUICK)
     hosting = kernels.run(host.rounds())
-    for future in [kernels.run(session.rounds()) for session in (ada, ben)]:
+    for future in [kernels.run(session.rounds()) for session in (ada, ben, dee)]:
         done(future)
     done(hosting)
     stored = b"".join(path.read_bytes() for path in Path(relay._folder.name).rglob("*") if path.is_file())
@@ -303,9 +303,10 @@ def test_an_excluded_picture_is_never_read_by_training_nor_by_a_round(
     list(ada.train_personal(QUICK))
     ada.join(transport=relay.connect(ada.identity))
     hosting = kernels.run(host.rounds())
-    others = kernels.run(enter("Ben").rounds())
+    others = [kernels.run(enter(name).rounds()) for name in ("Ben", "Dee")]
     done(kernels.run(ada.rounds()))
-    done(hosting), done(others)
+    for future in (hosting, *others):
+        done(future)
     assert art.read == {picture.id for picture in art.included()}
     assert not withheld & {*ada.latents("train").ids, *ada.latents("test").ids}
 
@@ -355,29 +356,31 @@ def test_training_state_is_kept_while_it_runs_even_without_held_out_pictures(ope
 def test_rounds_that_were_stopped_in_the_middle_of_training_go_on_at_the_next_call(
     host: Host, enter: Enter, kernels: Kernels
 ) -> None:
-    ada, ben = enter("Ada"), enter("Ben")
+    ada, ben, dee = enter("Ada"), enter("Ben"), enter("Dee")
     hosting = kernels.run(host.rounds())
-    other = kernels.run(ben.rounds())
+    others = [kernels.run(session.rounds()) for session in (ben, dee)]
     events = ada.rounds()
     assert any(isinstance(event, Step) for event in events)
     events.close()
     assert any(isinstance(event, RoundOpened | Step) for event in islice(ada.rounds(), 1, 2)), "nothing to wait for"
     done(kernels.run(ada.rounds()))
-    assert [event.contributors for event in of(RoundClosed, done(hosting))] == [2, 2]
-    done(other)
+    assert [event.contributors for event in of(RoundClosed, done(hosting))] == [3, 3]
+    for other in others:
+        done(other)
 
 
 def test_a_restarted_kernel_is_heard_although_it_says_what_the_former_one_said(
     relay: MemoryRelay, host: Host, enter: Enter, open_session: Open, kernels: Kernels
 ) -> None:
-    ada, ben = enter("Ada"), enter("Ben")
+    ada, ben, dee = enter("Ada"), enter("Ben"), enter("Dee")
     hosting = kernels.run(host.rounds())
-    other = kernels.run(ben.rounds())
+    others = [kernels.run(session.rounds()) for session in (ben, dee)]
     assert any(isinstance(event, Step) for event in ada.rounds())
     again = open_session("Ada", art=ArtSet.sample("fluent_ink", limit=6, size_px=32))
     again.join(transport=relay.connect(again.identity))
     done(kernels.run(again.rounds()))
-    done(hosting), done(other)
+    for future in (hosting, *others):
+        done(future)
     messages = relay.connect(host.identity).log()["messages"]
     mine = [(m["kind"], m["round"]) for m in messages if m["sender"] == ada.identity.id]
     assert mine.count(("hello", 0)) == 2

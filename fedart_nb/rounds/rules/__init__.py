@@ -13,8 +13,8 @@ __all__ = ["RULES", "aggregate"]
 RULES: Mapping[str, fedavg.Rule] = {"fedavg": fedavg.aggregate}
 
 
-def aggregate(rule: str, shared: Tensors, total: fedavg.Sums, count: int) -> Tensors:
-    """Apply a rule by its name to the sum `total` of `count` updates; raises RoundError for an unknown name."""
+def aggregate(rule: str, shared: Tensors, total: fedavg.Sums, weight: float) -> Tensors:
+    """Apply a rule by its name to `total`, the sum of updates times weights; RoundError for an unknown name."""
     if rule not in RULES:
         raise RoundError(f"Unknown aggregation rule {rule!r}; known are {', '.join(sorted(RULES))}.")
-    return RULES[rule](shared, total, count)
+    return RULES[rule](shared, total, weight)

@@ -16,9 +16,9 @@ from ..tensors import Tensors
 __all__ = ["Rule", "Sums", "aggregate"]
 
 Sums = Mapping[str, NDArray[np.float64]]
-Rule = Callable[[Tensors, Sums, int], Tensors]
+Rule = Callable[[Tensors, Sums, float], Tensors]
 
 
-def aggregate(shared: Tensors, total: Sums, count: int) -> Tensors:
-    """The shared tensors plus the mean update; equal weights: an artist with 20 drawings counts as one artist."""
-    return {name: (shared[name] + total[name] / np.float64(count)).astype(np.float32) for name in shared}
+def aggregate(shared: Tensors, total: Sums, weight: float) -> Tensors:
+    """The shared tensors plus the weighted mean update: `total` is sum_i w_i Delta_i, `weight` is sum_i w_i."""
+    return {name: (shared[name] + total[name] / weight).astype(np.float32) for name in shared}

@@ -167,25 +167,25 @@ def test_an_ancestral_scheduler_takes_its_noise_from_the_seeds(saved: Saved) -> 
 
 
 @pytest.mark.parametrize("kind_of_model", ["sd3-without-t5", "flux"])
-def test_a_round_runs_from_the_host_to_two_artists_and_back(kind_of_model: str, saved: Saved, tmp_path: Path) -> None:
+def test_a_round_runs_from_the_host_to_three_artists_and_back(kind_of_model: str, saved: Saved, tmp_path: Path) -> None:
     def backbone() -> Backbone:
         return load(saved(kind_of_model), kind_of_model)
 
     def work(events: Iterator[Any]) -> list[Any]:
         return list(events)
 
-    with MemoryRelay() as relay, ThreadPoolExecutor(3) as pool:
+    with MemoryRelay() as relay, ThreadPoolExecutor(4) as pool:
         host = Host("Studio", folder=tmp_path / "host", backbone=backbone())
-        host.open_room(transport=relay.connect(host.identity), rounds=1, min_artists=2, local_steps=1, batch=2)
-        sessions = [Session(name, folder=tmp_path / name, backbone=backbone()) for name in ("Ada", "Ben")]
+        host.open_room(transport=relay.connect(host.identity), rounds=1, min_artists=3, local_steps=1, batch=2)
+        sessions = [Session(name, folder=tmp_path / name, backbone=backbone()) for name in ("Ada", "Ben", "Cy")]
         for session in sessions:
             session.art = ArtSet.sample("fluent_ink", limit=4, size_px=32)
             session.join(transport=relay.connect(session.identity))
         running = [pool.submit(work, events) for events in (host.rounds(), *(s.rounds() for s in sessions))]
         for future in running:
             future.result(60)
-    ada, ben = (session.shared for session in sessions)
-    assert ada.digest == ben.digest != initial_adapter(sessions[0].backbone, seed=0).digest
+    ada, ben, cy = (session.shared for session in sessions)
+    assert ada.digest == ben.digest == cy.digest != initial_adapter(sessions[0].backbone, seed=0).digest
     assert any(np.abs(a).max() > 0 for name, a in ada.tensors.items() if ".lora_B." in name)
     assert ada.part == sessions[0].backbone.family.denoiser
 

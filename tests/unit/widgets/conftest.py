@@ -167,6 +167,7 @@ class FakeRoomSession(FakeSession):
         self.answers: list[bool] = []
         self.left = 0
         self.side = SimpleNamespace(shared=b"x" * 33_000)
+        self.safety_number: Any = None
         self.invite = SimpleNamespace(url="http://127.0.0.1:8765")
 
     def join(self, invite: Any = None) -> None:
@@ -219,6 +220,7 @@ class FakeHost:
         self.invite: Any = None
         self.members: dict[str, FakeMember] = {}
         self.opened_with: list[tuple[Any, dict[str, Any]]] = []
+        self.safety_number: Any = None
         self.closed = 0
         self.gate = threading.Semaphore(0) if gated else None
 

@@ -7,7 +7,7 @@ import pytest
 
 from fedart_nb.errors import RelayRefused, RoundError
 from fedart_nb.widgets import HostPanel, host_panel
-from fedart_nb.widgets.room_panel import VISIBLE_UPDATES
+from fedart_nb.widgets.security import MASKED_UPDATES
 
 
 def opened(host, **options):
@@ -133,7 +133,6 @@ def test_a_host_that_is_already_in_its_room_shows_it(make_host):
     assert not panel._start.disabled
 
 
-def test_the_red_sentence_stands_there_from_the_start(make_host):
+def test_what_masks_hide_stands_there_from_the_start(make_host):
     first = HostPanel(make_host()).children[2].value
-    assert VISIBLE_UPDATES in first
-    assert "fedart-danger" in first
+    assert MASKED_UPDATES in first

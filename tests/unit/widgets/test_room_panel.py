@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from fedart_nb.errors import RelayUnreachable, RoundError, TrainingError
+from fedart_nb.secagg.safety import SafetyNumber
 from fedart_nb.widgets import RoomPanel
-from fedart_nb.widgets.room_panel import VISIBLE_UPDATES
+from fedart_nb.widgets.security import MASKED_UPDATES
 
 
 def when_asked(panel, answer):
@@ -35,12 +36,22 @@ def test_every_round_is_contributed_to_when_nobody_is_asked(room_session):
     assert "The host has closed the room" in panel._progress.value
 
 
-def test_the_red_sentence_stands_there_from_the_start(room_session):
+def test_what_masks_hide_and_what_they_do_not_stands_there_from_the_start(room_session):
     panel = RoomPanel(room_session())
     first = panel.children[2].value
-    assert VISIBLE_UPDATES in first
-    assert "fedart-danger" in first
-    assert "⚠" in first
+    assert MASKED_UPDATES in first
+    assert "only noise bounds it" in first
+
+
+def test_the_safety_number_is_shown_as_soon_as_the_roster_is_known(room_session):
+    session = room_session()
+    panel = RoomPanel(session, ask=False)
+    panel.join("link").wait(20)
+    assert panel._safety.value == ""
+    session.safety_number = SafetyNumber.of("studio", "a" * 32, ["b" * 32, "c" * 32, "d" * 32])
+    panel._draw_safety()
+    assert str(session.safety_number) in panel._safety.value
+    assert 'role="img"' in panel._safety.value
 
 
 def test_the_plan_says_what_leaves_how_much_and_where_to(room_session):
@@ -50,7 +61,7 @@ def test_the_plan_says_what_leaves_how_much_and_where_to(room_session):
     panel.join("link").wait(20)
     assert "about 32.2 KiB of adapter weights, and the name Ada &lt;b&gt;" in seen[0]
     assert "http://127.0.0.1:8765" in seen[0]
-    assert VISIBLE_UPDATES in seen[0]
+    assert MASKED_UPDATES in seen[0]
     assert "5 steps on 8 pictures" in seen[0]
 
 
@@ -142,4 +153,4 @@ def test_an_invite_link_is_not_saved_with_the_notebook(room_session):
     panel = RoomPanel(room_session(), invite="fedart+http://relay/studio#token=very-secret")
     bundle = panel._repr_mimebundle_()
     assert "very-secret" not in bundle["text/html"] + bundle["text/plain"]
-    assert "updates are visible to the relay" in bundle["text/html"]
+    assert MASKED_UPDATES[1:] in bundle["text/html"]

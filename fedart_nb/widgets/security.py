@@ -1,0 +1,33 @@
+"""What the panels say about masked updates, and the safety number that people compare."""
+
+from __future__ import annotations
+
+from html import escape
+
+from fedart_nb.secagg.safety import SafetyNumber
+from fedart_nb.widgets import parts
+
+__all__ = ["MASKED_UPDATES", "masked_updates", "safety_card"]
+
+MASKED_UPDATES = "Updates leave masked: nobody sees yours by itself"
+
+
+def masked_updates(*, why: bool = True) -> str:
+    """The sentence that stands wherever an update may leave: what masks hide, and what they do not."""
+    text = (
+        "Relay and host see the sum of all artists' updates alone. What that sum itself gives away, masks do not hide: "
+        "only noise bounds it."
+    )
+    return parts.notice(text if why else "", level="info", title=MASKED_UPDATES)
+
+
+def safety_card(number: SafetyNumber | None) -> str:
+    """A safety number as words and picture, with what to do with it; "" before there is one."""
+    if number is None:
+        return ""
+    return (
+        f'<div class="fedart-safety">{number.svg()}<div><strong>Safety number</strong>'
+        f'<div class="fedart-safety-words">{escape(str(number))}</div>'
+        f"<div>Read it aloud to another artist in the room. The same words: relay and host show both of you the same "
+        f"{number.artists} artists. Other words: somebody is being deceived; leave the room.</div></div></div>"
+    )
