@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fedart_nb.recipe import Recipe, read_recipe
     from fedart_nb.relay import Invite
     from fedart_nb.session import Session
-    from fedart_nb.widgets import ArtPanel, HostPanel, RoomPanel, StylePanel, TrainPanel
+    from fedart_nb.widgets import ArtPanel, HostPanel, RelayViewPanel, RoomPanel, StylePanel, TrainPanel
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,7 @@ __all__ = [
     "Job",
     "Picture",
     "Recipe",
+    "RelayViewPanel",
     "RoomPanel",
     "Session",
     "StylePanel",
@@ -63,6 +64,7 @@ _HOMES = {
     "Job": "jobs",
     "Picture": "art",
     "Recipe": "recipe",
+    "RelayViewPanel": "widgets",
     "RoomPanel": "widgets",
     "Session": "session",
     "StylePanel": "widgets",

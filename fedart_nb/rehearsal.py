@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from .art import ArtSet
 from .diffusion import Backbone
@@ -11,25 +12,32 @@ from .jobs import Job
 from .relay import Invite
 from .session import Session
 
-__all__ = ["rehearse"]
+__all__ = ["Rehearsing", "rehearse"]
+
+
+class Rehearsing(NamedTuple):
+    """One sample artist who takes part from this kernel: its session, and the job that follows the rounds."""
+
+    session: Session
+    job: Job
 
 
 def rehearse(
     invite: Invite | str, samples: Sequence[str], *, backbone: Backbone | None = None, limit: int | None = None
-) -> list[Job]:
+) -> list[Rehearsing]:
     """Let one artist per sample set join the room and contribute to every round, each in a thread of this kernel.
 
-    They share one frozen backbone and train one after another. Returns their running jobs.
+    They share one frozen backbone and train one after another.
 
     Example:
-        >>> jobs = rehearse(invite, ["fluent3d", "fluent_ink"])  # doctest: +SKIP
+        >>> company = rehearse(invite, ["fluent3d", "fluent_ink"])  # doctest: +SKIP
     """
     backbone = backbone or Backbone.embedded()
-    jobs = []
+    company = []
     for name in samples:
         folder = tempfile.mkdtemp(prefix="fedart-rehearsal-")
         session = Session(f"{ArtSet.samples()[name].title} (rehearsal)", folder=folder, backbone=backbone)
         session.art = ArtSet.sample(name, limit=limit)
         session.join(invite)
-        jobs.append(Job(session.rounds(), name=f"rehearsal-{name}").start())
-    return jobs
+        company.append(Rehearsing(session, Job(session.rounds(), name=f"rehearsal-{name}").start()))
+    return company

@@ -7,8 +7,8 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ from .errors import FedArtError, RelayUnreachable, RoundError, SecAggError, Trai
 from .events import Joined, Note, RoundClosed, RoundOpened, Sampled, SampleStep, Step, Trained, UpdateSent, Waiting
 from .files import FolderKeeper, folder_name, write_private
 from .relay import Envelope, Invite, RelayClient, Transport
-from .rounds import ArtistSide, RoundPlan, Task, norm, pack, unpack
+from .rounds import ArtistSide, RelayView, RoundPlan, Task, norm, pack, unpack, words_of
 from .secagg.identity import Identity
 from .secagg.safety import SafetyNumber
 
@@ -49,6 +49,18 @@ _SIGN_OF_LIFE_S = 3.0
 _LIMIT_BYTES = 512 * 1024 * 1024
 
 _Consent = Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """The last update of this kernel, in memory alone."""
+
+    plan: RoundPlan
+    update: NDArray[np.float64]
+    envelope: Envelope
+    before: NDArray[np.float64]
+    after: NDArray[np.float64] | None = None
+    contributors: int = 0
 
 
 class Session:
@@ -85,6 +97,7 @@ class Session:
         self._latents: dict[tuple[int, int, str], LatentSet] = {}
         self._cursor = 0
         self._agreed: RoundPlan | None = None
+        self._sent: _Sent | None = None
         self._loading = threading.Lock()
 
     def __repr__(self) -> str:
@@ -285,6 +298,39 @@ class Session:
                 yield from self._contribute(side.task)
             self._write_room()
 
+    @property
+    def can_look_back(self) -> bool:
+        """Whether `relay_view` has a finished round to show."""
+        return self._sent is not None and self._sent.after is not None
+
+    def relay_view(self, others: Sequence[Session] = ()) -> RelayView:
+        """What the relay holds of the last finished round that this session sent an update in; its bytes are fetched.
+
+        `others`: sessions of this kernel that were in the round too (a rehearsal), whose updates are known here.
+
+        Raises:
+            RoundError: no such round in this kernel's lifetime: an update is kept in memory alone, until the next one.
+        """
+        sent = self._sent
+        _, transport = self._in_room()
+        if sent is None or sent.after is None:
+            raise RoundError("No round has ended with an update of this kernel in it yet. Take part in one first.")
+        message = transport.fetch(sent.envelope, _LIMIT_BYTES).attachments["update"]
+        known = {
+            other.name: other._sent.update
+            for other in others
+            if other._sent is not None and other._sent.plan.digest == sent.plan.digest and other is not self
+        }
+        return RelayView(
+            number=sent.plan.number,
+            update=sent.update,
+            held=words_of(message)[: len(sent.update)],
+            mean=sent.after - sent.before,
+            contributors=sent.contributors,
+            roster=len(self.side.artists) if self.side else sent.contributors,
+            others=known,
+        )
+
     def leave(self) -> None:
         """Leave the room; pictures and adapters stay."""
         side, transport = self._in_room()
@@ -313,6 +359,7 @@ class Session:
         for sentence in side.warnings[warned:]:
             yield Note(sentence, "warning")
         self._send(envelope)
+        self._sent = _Sent(plan, _flat(update), replace(envelope, attachments={}), _flat(unpack(side.shared or b"")))
         self.bytes_sent += envelope.attachments_bytes
         self._write_room()
         yield UpdateSent(plan.number, envelope.attachments_bytes, norm(update))
@@ -347,6 +394,8 @@ class Session:
             return
         self.shared = self._shared_of(side.shared)
         self.shared.save(self.folder / "shared")
+        if self._sent is not None and self._sent.plan.number == envelope.round:
+            self._sent = replace(self._sent, after=_flat(unpack(side.shared or b"")), contributors=side.contributors)
         for path in (self.folder / "rounds").glob(f"update-{envelope.round}-*.safetensors"):
             path.unlink()
         total = envelope.body.get("total")
@@ -395,3 +444,7 @@ class Session:
         if self.invite is not None:
             data["invite"] = str(self.invite)
         write_private(self.folder / "room.json", json.dumps(data).encode())
+
+
+def _flat(tensors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+    return np.concatenate([tensors[name].reshape(-1).astype(np.float64) for name in sorted(tensors)])

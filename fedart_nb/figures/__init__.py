@@ -1,7 +1,9 @@
 """Drawings made without pyplot: each is a picture, its alt text and its table of numbers."""
 
-from fedart_nb.figures.curves import OKABE_ITO, loss_curve, smoothed
+from fedart_nb.figures.curves import loss_curve, smoothed
 from fedart_nb.figures.drawn import Drawn, table_html
+from fedart_nb.figures.relay import relay_view
 from fedart_nb.figures.sheets import contact_sheet, png_bytes
+from fedart_nb.figures.themes import OKABE_ITO
 
-__all__ = ["OKABE_ITO", "Drawn", "contact_sheet", "loss_curve", "png_bytes", "smoothed", "table_html"]
+__all__ = ["OKABE_ITO", "Drawn", "contact_sheet", "loss_curve", "png_bytes", "relay_view", "smoothed", "table_html"]

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
 from fedart_nb.figures.drawn import Drawn
+from fedart_nb.figures.themes import CURVES, INK, themed_svg
 
-__all__ = ["OKABE_ITO", "loss_curve", "smoothed"]
+__all__ = ["loss_curve", "smoothed"]
 
-#: Okabe & Ito's palette: told apart by readers with any form of colour vision.
-OKABE_ITO = {
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "green": "#009E73",
-    "yellow": "#F0E442",
-    "blue": "#0072B2",
-    "vermillion": "#D55E00",
-    "purple": "#CC79A7",
-}
-_INK = "#010203"  # stands for the page's own text colour until the SVG is written
-_CURVES = (OKABE_ITO["blue"], OKABE_ITO["vermillion"])  # a dark page may set --fa-curve-1 and -2 to lighter ones
 _TABLE_ROWS = 12
 
 
@@ -88,46 +75,30 @@ def _draw(
     figure = Figure(figsize=(width_in, 2.6), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
-    axes.plot(index, losses, color=_CURVES[0], alpha=0.5, linewidth=1)
-    axes.plot(index, smooth, color=_CURVES[0], linewidth=2.4, label="training loss, smoothed")
+    axes.plot(index, losses, color=CURVES[0], alpha=0.5, linewidth=1)
+    axes.plot(index, smooth, color=CURVES[0], linewidth=2.4, label="training loss, smoothed")
     if held_out:
         x, y = zip(*held_out, strict=True)
         style: dict[str, Any] = {"linestyle": (0, (5, 2)), "marker": "o", "markersize": 4.5, "clip_on": False}
-        axes.plot(x, y, color=_CURVES[1], linewidth=1.8, label="held-out loss", **style)
+        axes.plot(x, y, color=CURVES[1], linewidth=1.8, label="held-out loss", **style)
     axes.set_xlim(0, max(total or 1, index[-1] if index else 1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(y=0.18)
-    axes.set_xlabel("step", color=_INK)
-    axes.set_ylabel("denoising loss", color=_INK)
-    axes.tick_params(colors=_INK, length=3)
-    axes.grid(visible=True, axis="y", color=_INK, alpha=0.14, linewidth=0.8)
+    axes.set_xlabel("step", color=INK)
+    axes.set_ylabel("denoising loss", color=INK)
+    axes.tick_params(colors=INK, length=3)
+    axes.grid(visible=True, axis="y", color=INK, alpha=0.14, linewidth=0.8)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_INK)
+        spine.set_color(INK)
         spine.set_alpha(0.5)
     if index:
-        axes.legend(frameon=False, labelcolor=_INK, loc="best", fontsize=9)
+        axes.legend(frameon=False, labelcolor=INK, loc="best", fontsize=9)
     else:
         axes.set_yticks([])
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    return _themed(out.getvalue())
-
-
-def _themed(svg: str) -> str:
-    """Only the `<svg>` element, its ink in the page's text colour, its ids its own, and as wide as its place."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = body.replace(_INK, "currentColor")
-    for number, colour in enumerate(_CURVES, start=1):
-        body = body.replace(colour.lower(), f"var(--fa-curve-{number}, {colour.lower()})")
-    used = set(re.findall(r"#([\w.-]+)", body))
-    body = re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in used else "", body)
-    mark = hashlib.sha256(body.encode()).hexdigest()[:8]
-    body = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>f{mark}-", body)
-    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 width="100%"', body, count=1)
-    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 aria-hidden="true" focusable="false"', body, count=1)
-    return body.strip()
+    return themed_svg(out.getvalue())
 
 
 def _alt(index: list[int], smooth: list[float], held_out: list[tuple[int, float]], total: int | None) -> str:

@@ -5,7 +5,10 @@ from .engine import Member, Phase, RoundEngine, RoundResult
 from .keeper import Keeper, MemoryKeeper
 from .plan import PHASES, RoundPlan
 from .rules import RULES, aggregate
+from .simulate import Simulated, Simulation
 from .tensors import norm, pack, unpack
+from .vector import words_of
+from .view import RelayView, Sight
 
 __all__ = [
     "PHASES",
@@ -15,12 +18,17 @@ __all__ = [
     "Member",
     "MemoryKeeper",
     "Phase",
+    "RelayView",
     "RoundEngine",
     "RoundPlan",
     "RoundResult",
+    "Sight",
+    "Simulated",
+    "Simulation",
     "Task",
     "aggregate",
     "norm",
     "pack",
     "unpack",
+    "words_of",
 ]

@@ -12,7 +12,7 @@ from ..secagg.encoding import Encoded, Field, FixedPoint
 from .plan import MAX_WEIGHT_PICTURES, RoundPlan
 from .tensors import Tensors
 
-__all__ = ["Summed", "encode", "layout", "open_sum"]
+__all__ = ["Summed", "encode", "layout", "open_sum", "words_of"]
 
 _MAX_PICTURES = 100_000
 
@@ -57,6 +57,11 @@ def encode(code: FixedPoint, plan: RoundPlan, update: Tensors, *, pictures: int)
         "clipped": np.array([clipped], np.float64),
     }
     return code.encode(values), clipped
+
+
+def words_of(message: bytes) -> NDArray[np.uint32]:
+    """The masked words in an update's attachment: all that a relay holds of it, besides who signed it and when."""
+    return np.frombuffer(message[33:-64], "<u4")
 
 
 def open_sum(code: FixedPoint, shared: Tensors, words: NDArray[np.uint32], count: int) -> Summed:

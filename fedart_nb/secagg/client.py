@@ -224,7 +224,14 @@ class SecAggClient:
             )
         head = bytes([Kind.CONFIRM]) + roster.context + self._sets(roster)
         for signer, signature in zip(signers, signatures, strict=True):
-            opened(roster.entries[signer].identity, Kind.CONFIRM, roster.context, head + signature)
+            entry = roster.entries[signer]
+            try:
+                opened(entry.identity, Kind.CONFIRM, roster.context, head + signature)
+            except SecAggError as error:
+                raise SecAggError(
+                    f"{entry.id[:8]} did not sign the set of artists that we were shown. Somebody tells different "
+                    "artists different things about who is in the sum. Nothing was released."
+                ) from error
         shares: list[bytes] = []
         for dealer in self._dealers:
             if dealer in self._held:

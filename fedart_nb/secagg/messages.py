@@ -175,7 +175,16 @@ class Roster:
         if len(body) < 2 or (len(body) - 2) % _ENTRY_BYTES:
             raise SecAggError(f"A roster of {len(body)} bytes is not made of whole entries.")
         head = bytes([Kind.ADVERTISE]) + binding
-        entries = [Entry.read(binding, head + raw) for raw in split_fixed(memoryview(body)[2:], _ENTRY_BYTES)]
+        entries: list[Entry] = []
+        for raw in split_fixed(memoryview(body)[2:], _ENTRY_BYTES):
+            try:
+                entries.append(Entry.read(binding, head + raw))
+            except SecAggError as error:
+                raise SecAggError(
+                    f"The keys in the roster under the id {identity_id(raw[:32])[:8]} are not signed by "
+                    "that artist for this plan and shared adapter. Somebody replaced them, or shows that artist "
+                    "another plan or model."
+                ) from error
         roster = cls.of(binding, entries, int.from_bytes(body[:2], "big"))
         if _roster_body(roster.entries, roster.degree) != body:
             raise SecAggError("The roster is not in the order of its artists' ids.")

@@ -62,7 +62,17 @@ def test_rounds_together_for_a_lone_reader(tmp_path, monkeypatch, capsys):
         assert f"red apple, {stage}, Ada" in html(notebook)
 
 
-@pytest.mark.parametrize("name", ["01-first-adapter", "04-rounds-together"])
+def test_what_the_relay_saw_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    notebook, _, wall_s = run_all("05-what-the-relay-saw", tmp_path, monkeypatch, FEDART_RELAY="")
+    with capsys.disabled():
+        print(f"\n05-what-the-relay-saw: all cells after {wall_s:.0f} s")
+    assert "What the relay holds of it" in html(notebook)
+    assert "Your update lies open" not in html(notebook), "nobody colludes at first"
+    assert "0 collude: correlation" in str(notebook.cells)
+    assert "3 collude: correlation 1.00" in str(notebook.cells)
+
+
+@pytest.mark.parametrize("name", ["01-first-adapter", "04-rounds-together", "05-what-the-relay-saw"])
 def test_the_pair_says_the_same_and_keeps_no_output(name, tmp_path):
     shutil.copy(NOTEBOOKS / f"{name}.py", tmp_path)
     script, notebook = jupytext.read(tmp_path / f"{name}.py"), jupytext.read(NOTEBOOKS / f"{name}.ipynb")

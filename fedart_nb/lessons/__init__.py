@@ -1,0 +1,6 @@
+"""Lessons: things to play with, to predict and to break, around the same code that the rooms run on."""
+
+from fedart_nb.lessons.dishonest_relay import TRICKS, Played, Trick, play
+from fedart_nb.lessons.relay_game import RelayGamePanel
+
+__all__ = ["TRICKS", "Played", "RelayGamePanel", "Trick", "play"]

@@ -1,0 +1,117 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What the relay saw
+#
+# **In a room, every update passes through a computer that is not yours. This notebook looks into that computer.**
+#
+# You take part in one round, with sample artists for company. Then you put side by side what you sent, what the relay
+# holds of it, and what came out. After that you change sides: you *are* the relay, and cheat. Twenty minutes.
+
+# %%
+from fedart_nb import ArtPanel, Host, HostPanel, RelayViewPanel, RoomPanel, Session
+from fedart_nb.lessons import RelayGamePanel
+from fedart_nb.rehearsal import rehearse
+from fedart_nb.settings import fast_mode
+
+STEPS = 2 if fast_mode() else 12
+COMPANY = ["fluent_ink", "gameicons", "openmoji"] if fast_mode() else ["fluent_ink", "gameicons", "openmoji", "twemoji"]
+
+# %% [markdown]
+# ## 1. A round to look at
+#
+# The relay starts in this kernel, so that we may look into it later. In a real workshop it stands elsewhere, and only
+# its owner can; what it holds is the same.
+
+# %%
+session = Session("Ada")
+art = ArtPanel(session)
+art.load_sample("fluent3d")
+art
+
+# %%
+studio = HostPanel(Host("Looking glass"), rounds=1, steps=STEPS, min_artists=len(COMPANY) + 1)
+studio.open_room()
+studio.start_rounds()
+studio
+
+# %%
+company = rehearse(studio.invite, COMPANY, limit=12)
+room = RoomPanel(session, invite=str(studio.invite), ask=False)
+room.join()
+room
+
+# %%
+async for event in room.job.follow(every_s=3):
+    print(event)
+
+# %% [markdown]
+# ## 2. Side by side
+#
+# Three columns. The first is your **update**: what your kernel has computed, and nobody else. The second is fetched from
+# the relay: the bytes that it holds under your name. The third is the mean that everybody received.
+#
+# *Predict, before you run the cell:* how much does the second column resemble the first? And the third?
+
+# %%
+view = RelayViewPanel(session, others=[member.session for member in company])
+view
+
+# %% [markdown]
+# The middle column is not "scrambled". Its histogram is flat because each number is your value **plus a sum of random
+# numbers**, one from each other artist, each as large as the whole range. Every value is equally likely; there is
+# nothing to unscramble. Only when all columns are added do the random numbers cancel: what one artist added, another
+# one subtracted.
+#
+# The third column is another matter. It *does* correlate with your update: it is made of it. Masks hide **whose**;
+# they do not hide **what**. The fewer artists, the more of the mean is you.
+
+# %% [markdown]
+# ## 3. What if somebody helps the relay?
+#
+# Move the slider. Colluding artists know their own updates, and subtract them from the sum. *How many does it take until
+# your update lies open? And how many, if relay and host do not only watch, but lie?* Tick the box and see.
+
+# %%
+for colluders in range(view.view.contributors):
+    sight = view.view.sight(colluders)
+    print(colluders, "collude:", f"correlation {sight.correlation:.2f};", sight.sentence)
+
+# %% [markdown]
+# ## 4. Change sides
+#
+# Now the relay is yours, and so is the host. Five artists run a round that you may tamper with as you like. Each trick
+# below has been tried on real systems, or described by researchers. Choose one, say who will notice, and press **Play**.
+
+# %%
+game = RelayGamePanel()
+game.play("another model")
+game
+
+# %% [markdown]
+# One trick in the list is not caught by any kernel. Have you found it? It is the reason why every panel shows six
+# **words**, and why you should read them aloud to somebody whose voice you know.
+
+# %%
+game.play("invented artists").value.words
+
+# %% [markdown]
+# ## 5. What this does not give
+#
+# - The **sum** is still there for everybody. One round's mean, or the difference of two, can say something about you.
+#   Noise bounds that; masks do not.
+# - An artist can send **nonsense**, and nobody sees whose it was.
+# - The relay knows **who** took part, and **when**.
+#
+# **Say it to a friend:** *the relay had all your bytes and learnt nothing. Where did the information go?*
