@@ -16,7 +16,7 @@ def test_the_relay_s_bytes_stand_beside_the_update_and_a_trick_is_noticed(page, 
     lab.open_notebook(page, lab.copy(NOTEBOOK, "saw.ipynb"))
     lab.run_all(page, timeout_s=SLOW_MS / 1000)
     view = lab.panel(page, "What the relay saw")
-    expect(view.get_by_text("What the relay holds of it").first).to_be_visible(timeout=SLOW_MS)
+    expect(view.get_by_role("img", name=re.compile("What the relay holds of it"))).to_be_visible(timeout=SLOW_MS)
     expect(view.get_by_text(re.compile("Hidden among")).first).to_be_visible()
     slider = view.get_by_role("slider", name="Artists who collude with the relay")
     slider.focus()
