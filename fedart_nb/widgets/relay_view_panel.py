@@ -10,6 +10,7 @@ import ipywidgets
 from fedart_nb.figures import relay_view
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.weight import Weight
 
 if TYPE_CHECKING:
     from fedart_nb.rounds import RelayView, Sight
@@ -60,8 +61,10 @@ class RelayViewPanel(Panel):
                 drawn = relay_view(columns, [1.0, view.relay_correlation(), view.sum_correlation()])
                 self._figure.value = drawn.to_html()
                 self._facts.value = parts.facts(self._known(view))
-                self._slider.max = view.contributors - 1
-                self._slider.value = 0
+                with self._slider.hold_sync():
+                    self._slider.max = float(view.contributors - 1)
+                    self._slider.marks = [float(mark) for mark in range(view.contributors)]
+                    self._slider.value = 0.0
                 self._body.layout.display = ""
                 self._see()
         return self
@@ -73,14 +76,14 @@ class RelayViewPanel(Panel):
                 self.view.sight(colluders, foul=bool(foul))  # its error names the range
             if foul is not None:
                 self._foul.value = foul
-            self._slider.value = colluders
+            self._slider.value = float(colluders)
         return self
 
     def _build(self) -> None:
         look = self._button("Look at the last round", self.look, icon="eye", style="primary")
         self._figure, self._facts = ipywidgets.HTML(), ipywidgets.HTML()
-        self._slider = parts.field(
-            ipywidgets.IntSlider(description="Artists who collude with the relay", min=0, max=1, value=0), grow=True
+        self._slider = Weight(
+            label="Artists who collude with the relay", value=0.0, max=1.0, step=1.0, words={"0": "none"}
         )
         self._foul = ipywidgets.Checkbox(
             value=False, description="Relay and host also lie to the artists", indent=False
@@ -104,7 +107,7 @@ class RelayViewPanel(Panel):
         view = self.view
         if view is None:
             return
-        colluders, foul = self._slider.value, bool(self._foul.value)
+        colluders, foul = round(self._slider.value), bool(self._foul.value)
         sight = view.sight(min(colluders, view.contributors - 1), foul=foul)
         level: parts.Level = "danger" if sight.exposed else ("warning" if sight.honest == 2 else "info")
         title = "Your update lies open" if sight.exposed else f"Hidden among {sight.honest}, yours included"

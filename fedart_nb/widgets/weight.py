@@ -11,7 +11,10 @@ __all__ = ["Weight"]
 
 
 class Weight(anywidget.AnyWidget):
-    """An adapter's weight, chosen by mouse, touch or arrow keys; tells Python at most ten times a second."""
+    """A number, such as a weight, chosen by mouse, touch or arrow keys; tells Python at most ten times a second.
+
+    `words` are what is said in place of some numbers.
+    """
 
     _esm = Path(__file__).parent / "static" / "weight.js"
     _css = Path(__file__).parent / "static" / "weight.css"
@@ -21,4 +24,5 @@ class Weight(anywidget.AnyWidget):
     max = traitlets.Float(1.5).tag(sync=True)
     step = traitlets.Float(0.05).tag(sync=True)
     marks = traitlets.List(traitlets.Float(), default_value=[0.0, 0.5, 1.0, 1.5]).tag(sync=True)
+    words = traitlets.Dict(default_value={"0": "0, off", "1": "1, as trained"}).tag(sync=True)
     disabled = traitlets.Bool(default_value=False).tag(sync=True)

@@ -21,11 +21,11 @@ def test_the_relay_s_bytes_stand_beside_the_update_and_a_trick_is_noticed(page, 
     slider = view.get_by_role("slider", name="Artists who collude with the relay")
     slider.focus()
     page.keyboard.press("ArrowRight")
-    expect(view.get_by_text("Hidden among 3, yours included")).to_be_visible()
+    expect(view.get_by_text("Hidden among 3, yours included", exact=True)).to_be_visible()
     assert lab.look(page, "relay-view", view) == []
     slider.focus()
     page.keyboard.press("End")
-    expect(view.get_by_text("Your update lies open")).to_be_visible()
+    expect(view.get_by_text("Your update lies open", exact=True)).to_be_visible()
 
     game = lab.panel(page, "Be the relay, and cheat")
     game.get_by_label("What do you do?").select_option(label="Give Ada a shared adapter of zeros in the second round")

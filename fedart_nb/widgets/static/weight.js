@@ -1,8 +1,6 @@
 /** A labelled native range whose value is said in words too. Plain JavaScript; nothing is fetched. */
 const EVERY_MS = 100; // Python hears of a drag at most ten times a second, and always of its end
 
-const words = (value) => value === 0 ? "0, off" : value === 1 ? "1, as trained" : String(value);
-
 const OWN_KEYS = /^(Arrow|Home|End|Page)/; // JupyterLab takes them for moving between cells
 
 function render({ model, el }) {
@@ -17,9 +15,10 @@ function render({ model, el }) {
 
   const say = () => {
     const value = Number(input.value);
-    output.textContent = words(value);
-    input.setAttribute("aria-valuetext", words(value));
-    input.style.setProperty("--at", `${(100 * value) / Number(input.max)}%`);
+    const said = model.get("words")[String(value)] ?? String(value);
+    output.textContent = said;
+    input.setAttribute("aria-valuetext", said);
+    input.style.setProperty("--at", `${(100 * value) / Math.max(1e-9, Number(input.max))}%`);
   };
   const send = () => {
     timer = 0;
