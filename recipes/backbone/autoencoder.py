@@ -16,18 +16,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
+from diffusers.models.autoencoders.vae import AutoencoderTinyBlock
 
-LATENT_NOISE = 0.05
+LATENT_NOISE = 0.03
 CROP_PX = 64
+SHRUNK_SHARE = 0.5
+ANCHOR = 0.3
 
 
 def build(latent_channels: int) -> AutoencoderTiny:
-    """About 1.6 M parameters: 128x128x3 to latent_channels x16x16 and back."""
+    """About 2.4 M parameters: 128x128x3 to latent_channels x16x16 and back."""
     return AutoencoderTiny(
         encoder_block_out_channels=(64, 64, 64, 64),
         decoder_block_out_channels=(64, 64, 64, 64),
-        num_encoder_blocks=(0, 1, 2, 3),
-        num_decoder_blocks=(3, 2, 1, 0),
+        num_encoder_blocks=(0, 1, 3, 4),
+        num_decoder_blocks=(5, 4, 2, 0),
         latent_channels=latent_channels,
     )
 
@@ -40,10 +43,21 @@ def read(folder: Path) -> AutoencoderTiny:
     return model
 
 
-def start_from(model: AutoencoderTiny, folder: Path) -> None:
-    """Copy a trained autoencoder's weights, also when it had fewer latent channels: new ones start without effect."""
-    old = AutoencoderTiny.from_pretrained(folder).state_dict()
-    model.load_state_dict(widened(old, model.state_dict(), zero=["decoder.layers.0.weight"]))
+def start_from(model: AutoencoderTiny, folder: Path) -> AutoencoderTiny:
+    """Copy a trained autoencoder's weights and return it; what it lacked (latent channels, blocks) has no effect yet."""
+    old = AutoencoderTiny.from_pretrained(folder)
+    for part in ("encoder", "decoder"):
+        theirs = list(getattr(old, part).layers)
+        for layer in getattr(model, part).layers:
+            if isinstance(layer, AutoencoderTinyBlock) and not (theirs and isinstance(theirs[0], AutoencoderTinyBlock)):
+                torch.nn.init.zeros_(layer.conv[-1].weight)  # relu(0 + x): a block more, after one that ends in a ReLU
+                torch.nn.init.zeros_(layer.conv[-1].bias)
+                continue
+            first = layer is model.decoder.layers[0]
+            layer.load_state_dict(
+                widened(theirs.pop(0).state_dict(), layer.state_dict(), zero=["weight"] if first else [])
+            )
+    return old
 
 
 def widened(
@@ -65,10 +79,17 @@ def to_tensor(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def crops(pictures: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
-    """Random crops, uint8 (batch, CROP_PX, CROP_PX, 3): of two places in a picture, the one with more contrast."""
+    """Random crops, uint8 (batch, CROP_PX, CROP_PX, 3): of two places in a picture, the one with more contrast.
+
+    Half of them show the whole picture at half its size: finer detail than most of the pool's icons have.
+    """
     span = pictures.shape[1] - CROP_PX
     out = np.empty((batch, CROP_PX, CROP_PX, 3), np.uint8)
     for row, index in enumerate(rng.integers(0, len(pictures), batch)):
+        if rng.random() < SHRUNK_SHARE:
+            cells = pictures[index].reshape(CROP_PX, pictures.shape[1] // CROP_PX, CROP_PX, -1, 3)
+            out[row] = cells.mean((1, 3)).round().astype(np.uint8)
+            continue
         places = rng.integers(0, span + 1, (2, 2))
         candidates = [pictures[index, y : y + CROP_PX, x : x + CROP_PX] for y, x in places]
         out[row] = max(candidates, key=lambda crop: crop[::4, ::4].std())
@@ -152,16 +173,16 @@ def train(
     start: Path | None = None,
     decoder_only: bool = False,
     batch: int = 48,
-    lr: float = 1.5e-3,
+    lr: float = 1e-3,
 ) -> Iterator[dict[str, float]]:
     """Train until `steps` or `minutes`, whichever is first (the learning rate follows); resumes from `state_path`.
 
-    `decoder_only` leaves the encoder as it is, so that a denoiser trained on its latents stays valid.
+    With a `start`, latents are held near its own, so that its denoiser adapts quickly; `decoder_only` leaves the encoder
+    as it is, so that the denoiser stays valid.
     """
     torch.manual_seed(seed)
     model = build(latent_channels)
-    if start is not None:
-        start_from(model, start)
+    before = start_from(model, start).encoder.to(device, memory_format=torch.channels_last) if start else None
     model.to(device, memory_format=torch.channels_last)
     model.encoder.requires_grad_(not decoder_only)
     optimiser = torch.optim.AdamW(
@@ -186,9 +207,13 @@ def train(
         with torch.autocast(device.type, dtype=torch.bfloat16):
             z = model.encoder(x)
             y = model.decoder(z + LATENT_NOISE * torch.randn_like(z))
+            with torch.no_grad():
+                z_before = before(x).float() if before is not None and not decoder_only else None
         z = z.float()
         centred = z.mean(dim=(0, 2, 3)).square().mean() + (z.std(dim=(0, 2, 3)) - 1).square().mean()
         loss = reconstruction_loss(y.float(), x) + 0.01 * centred
+        if z_before is not None:
+            loss = loss + ANCHOR * F.mse_loss(z[:, : z_before.shape[1]], z_before)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

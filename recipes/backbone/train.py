@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--denoiser-minutes", type=float, default=120.0)
     parser.add_argument("--denoiser-steps", type=int, default=60_000)
     parser.add_argument("--denoiser-lr", type=float, default=1e-3)
+    parser.add_argument("--compile", action="store_true", help="denoiser: spend some minutes, train a third faster")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--latent-channels", type=int, default=8)
@@ -86,6 +87,7 @@ def main(argv: list[str] | None = None) -> None:
             device=device,
             start=args.start,
             lr=args.denoiser_lr,
+            compiled=args.compile,
         )
         for event in events:
             log.write(stage="denoiser", **event)
