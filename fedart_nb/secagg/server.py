@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fedart_nb.errors import SecAggError
 from fedart_nb.secagg.client import BOX_BYTES
 from fedart_nb.secagg.identity import Identity
-from fedart_nb.secagg.keys import mask_key_of_private, pair_mask_key
+from fedart_nb.secagg.keys import check_usable, mask_key_of_private, pair_mask_key
 from fedart_nb.secagg.masks import Expander, Words
 from fedart_nb.secagg.messages import (
     COMMITMENT_BYTES,
@@ -85,11 +85,16 @@ class SecAggServer:
     # --- round 0 ---
 
     def advertise(self, artist: str, message: bytes) -> None:
-        """Take an artist's keys; raises SecAggError for a bad signature or a second, different message."""
+        """Take an artist's keys; raises SecAggError for a bad signature or a second, different message.
+
+        A key that nobody can use is refused here: in the roster it would stop everybody.
+        """
         if self._due("advertise", artist, message):
             entry = Entry.read(self._binding, message)
             if entry.id != artist:
                 raise SecAggError(f"{artist[:8]} sent the keys of {entry.id[:8]}.")
+            check_usable(entry.box)
+            check_usable(entry.mask)
             self._entries[artist] = entry
             self._note("advertise", artist, message)
 
