@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import RoundError, WireError
 from ..relay.wire import Envelope
 from ..secagg.client import SecAggClient
@@ -163,13 +166,18 @@ class ArtistSide:
             raise RoundError(
                 f"The plan asks for {missing[0]!r}; pass metrics={{{missing[0]!r}: ...}}, a finite number."
             )
-        encoded, clipped = encode(self._code, plan, update, pictures=pictures, metrics=told)
+        code, clipped = self._code, 0
+
+        def write(words: NDArray[np.uint32]) -> None:
+            nonlocal clipped
+            clipped = encode(code, plan, update, pictures=pictures, metrics=told, out=words)
+
+        message = self._secure().mask_written(code.size, write)
         if clipped:
             self._warn(
                 f"{clipped:,} of the update's values were larger than the plan's clip ({plan.clip:g}) and were cut. "
                 "A lower learning rate or fewer local steps keep them smaller."
             )
-        message = self._secure().mask(encoded.words, overwrite=True)
         self._sent.add(plan.digest)
         self.task = None
         return self._reply("update", {}, {"update": message})

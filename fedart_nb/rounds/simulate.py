@@ -149,12 +149,15 @@ class _Post:
         self._carry()
 
     def from_host(self, envelopes: list[Envelope]) -> None:
+        self._address(envelopes)
+        self._carry()
+
+    def _address(self, envelopes: list[Envelope]) -> None:
         for envelope in envelopes:
             self.log.append(envelope)
             for name, side in self.room.sides.items():
                 if envelope.recipient in ("all", side.me):
                     self._waiting.append((name, envelope))
-        self._carry()
 
     def _carry(self) -> None:
         while self._waiting:
@@ -164,7 +167,7 @@ class _Post:
                 continue
             self.log.append(envelope)
             if self.engine.phase not in (Phase.DONE, Phase.ABORTED):
-                self.from_host(self.engine.feed(envelope))
+                self._address(self.engine.feed(envelope))
 
     def _hear(self, name: str, envelope: Envelope) -> None:
         side = self.room.sides[name]

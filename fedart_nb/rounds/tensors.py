@@ -27,7 +27,7 @@ def pack(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> bytes:
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name], "<f4").reshape(tensors[name].shape)
         header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [end, end + array.nbytes]}
-        parts.append(memoryview(array.reshape(-1)).cast("B"))
+        parts.append(array.reshape(-1).data.cast("B"))
         end += array.nbytes
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
@@ -54,17 +54,19 @@ def unpack(data: bytes) -> dict[str, NDArray[np.float32]]:
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        shape, offsets = (entry.get(key) if isinstance(entry, dict) else None for key in ("shape", "data_offsets"))
-        if not _whole(shape) or not _whole(offsets) or len(offsets) != 2:
+        if not isinstance(entry, dict) or entry.get("dtype") != "F32":
+            kind = entry.get("dtype") if isinstance(entry, dict) else entry
+            raise RoundError(f"{name!r} is {kind!r}; updates travel as float32.")
+        shape, offsets = _whole(entry.get("shape")), _whole(entry.get("data_offsets"))
+        if shape is None or offsets is None or len(offsets) != 2:
             raise _unreadable(data, f"{name!r} has no shape and place")
-        if entry.get("dtype") != "F32":
-            raise RoundError(f"{name!r} is {entry.get('dtype')!r}; updates travel as float32.")
-        if offsets[1] - offsets[0] != 4 * math.prod(shape):
+        size = math.prod(shape)
+        if offsets[1] - offsets[0] != 4 * size:
             raise _unreadable(data, f"{name!r} of shape {shape} has {offsets[1] - offsets[0]} bytes")
-        spans.append((offsets[0], offsets[1]))
         if start + offsets[1] > len(data):
             raise _unreadable(data, "it was cut short")
-        tensors[name] = np.frombuffer(data, "<f4", math.prod(shape), start + offsets[0]).reshape(shape)
+        spans.append((offsets[0], offsets[1]))
+        tensors[name] = np.frombuffer(data, "<f4", size, start + offsets[0]).reshape(shape)
     end = 0
     for begin, after in sorted(spans):
         if begin != end:
@@ -89,8 +91,10 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
     return header, 8 + size
 
 
-def _whole(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**48 for value in values)
+def _whole(values: Any) -> list[int] | None:
+    """A list of whole numbers from 0 on, or None for anything else."""
+    good = isinstance(values, list) and all(type(value) is int and 0 <= value < 2**48 for value in values)
+    return values if good else None
 
 
 def _unreadable(data: bytes, why: str) -> RoundError:
@@ -115,7 +119,7 @@ def check_like(tensors: Tensors, expected: Tensors) -> None:
                 f"{name!r} has shape {array.shape}, expected {expected[name].shape}. "
                 "Train the shared adapter that this round's plan came with."
             )
-        if not np.isfinite(array).all():
+        if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
             raise RoundError(f"{name!r} holds values that are not finite (NaN or infinity). Train again, then send.")
 
 

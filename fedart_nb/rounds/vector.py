@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SecAggError
-from ..secagg.encoding import Encoded, Field, FixedPoint
+from ..secagg.encoding import Field, FixedPoint
 from .plan import MAX_WEIGHT_PICTURES, METRICS, RoundPlan
 from .tensors import Tensors
 
@@ -52,11 +52,17 @@ def layout(plan: RoundPlan, shared: Tensors, artists: int) -> FixedPoint:
 
 
 def encode(
-    code: FixedPoint, plan: RoundPlan, update: Tensors, *, pictures: int, metrics: Mapping[str, float]
-) -> tuple[Encoded, int]:
-    """One artist's words, and how many values of the update were outside the plan's clip.
+    code: FixedPoint,
+    plan: RoundPlan,
+    update: Tensors,
+    *,
+    pictures: int,
+    metrics: Mapping[str, float],
+    out: NDArray[np.uint32],
+) -> int:
+    """Write one artist's words to `out`; returns how many values of the update were outside the plan's clip.
 
-    `metrics`: every one that the plan asks for. Beside the update, memory is taken for the words alone.
+    `metrics`: every one that the plan asks for. No memory is taken that grows with the update.
     """
     weight = min(pictures, MAX_WEIGHT_PICTURES) / MAX_WEIGHT_PICTURES if plan.weighting == "pictures" else 1.0
     clipped = sum(_beyond(array, plan.clip) for array in update.values())
@@ -67,7 +73,8 @@ def encode(
         "clipped": np.array([clipped], np.float64),
         **{name: np.array([metrics[name]], np.float64) for name in plan.metrics},
     }
-    return code.encode(values, weights={"update": weight}), clipped
+    code.encode(values, weights={"update": weight}, out=out)
+    return clipped
 
 
 def words_of(message: bytes) -> NDArray[np.uint32]:

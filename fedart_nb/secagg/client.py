@@ -27,6 +27,7 @@ from fedart_nb.secagg.masks import Expander, Words
 from fedart_nb.secagg.messages import (
     MIN_ARTISTS,
     NO_HOLDER,
+    Draft,
     Kind,
     Roster,
     bitmap,
@@ -167,29 +168,35 @@ class SecAggClient:
         self._held |= shares
         self._dealers = dealers
 
-    def mask(self, words: Words, *, overwrite: bool = False) -> bytes:
-        """Round 2, second half: hide `words`, uint32 (d,), behind all masks.
+    def mask(self, words: Words) -> bytes:
+        """Round 2, second half: hide `words`, uint32 (d,), behind all masks. They themselves are left as they are.
 
-        They themselves are left as they are, unless `overwrite`, which saves a copy of them. The message has 4 bytes a
-        word and 97 more. A kernel that was restarted may ask again with the same words.
+        The message has 4 bytes a word and 97 more. A kernel that was restarted may ask again with the same words.
 
         Raises:
             SecAggError: a second, different vector under the same masks: the difference of both would lie open.
         """
+        if words.dtype != np.uint32 or words.ndim != 1:
+            raise SecAggError(f"A vector of {words.dtype} {words.shape}; expected uint32 (d,).")
+        return self.mask_written(len(words), lambda body: np.copyto(body, words))
+
+    def mask_written(self, size: int, write: Callable[[Words], object]) -> bytes:
+        """`mask` for a vector of `size` words that `write` puts into the message itself: it exists once."""
         roster = self._known()
         if not self._dealers:
             raise SecAggError("Asked to mask before the others' shares arrived.")
-        if words.dtype != np.uint32 or words.ndim != 1:
-            raise SecAggError(f"A vector of {words.dtype} {words.shape}; expected uint32 (d,).")
-        hidden = np.array(words, "<u4", copy=not overwrite)
-        self._commit("words", memoryview(hidden.data).cast("B"))
-        expander = Expander()
-        expander.add(hidden, mask_key_of_private(self._keys.private_seed(roster.context), roster.context))
+        draft = Draft(Kind.MASKED, roster.context, size)
+        body = draft.body
+        write(body)
+        self._commit("words", body.view(np.uint8).data)
+        masks = [(mask_key_of_private(self._keys.private_seed(roster.context), roster.context), 1)]
         for other in self._dealers:
             if other != self._me and other in self._held:
                 key = self._keys.pair_mask_key(roster.entries[other].mask, roster.context)
-                expander.add(hidden, key, sign=1 if self._me < other else -1)
-        return signed(self._identity, Kind.MASKED, roster.context, memoryview(hidden.data).cast("B"))
+                masks.append((key, 1 if self._me < other else -1))
+        Expander().add_all(body, masks)
+        del body
+        return draft.signed(self._identity)
 
     def confirm(self, survivors: bytes) -> bytes:
         """Round 3: sign the set of artists whose vectors are said to be in the sum.

@@ -91,11 +91,13 @@ class FixedPoint:
         field = next(f for f in self.fields if f.name == name)
         return 1.0 if field.whole else float(2 * field.limit / self.levels)
 
-    def encode(self, values: Mapping[str, _Values], *, weights: Mapping[str, float] | None = None) -> Encoded:
+    def encode(
+        self, values: Mapping[str, _Values], *, weights: Mapping[str, float] | None = None, out: Words | None = None
+    ) -> Encoded:
         """Encode one artist's values, (size,) per field; in several arrays, one behind the other, if that is easier.
 
-        `weights`: what the values of a field are multiplied with after clipping, from 0 to 1. Nothing larger than a
-        block is held beside the words.
+        `weights`: what a field's values are multiplied with after clipping, from 0 to 1. `out`: uint32 (self.size,) to
+        write into. Nothing larger than a block is held beside it.
 
         Raises:
             SecAggError: other fields or sizes, or a value that is not finite. Values outside the limit are clipped and
@@ -103,7 +105,7 @@ class FixedPoint:
         """
         if values.keys() != {field.name for field in self.fields}:
             raise SecAggError(f"Values for {sorted(values)}; expected {sorted(f.name for f in self.fields)}.")
-        words = np.empty(self.size, np.uint32)
+        words = np.empty(self.size, np.uint32) if out is None else out
         words[-CHECK_WORDS:] = 1
         clipped: dict[str, int] = {}
         start = 0

@@ -238,15 +238,13 @@ class SecAggServer:
             )
         if self.phase != "unmask":
             raise SecAggError(f"The sum was asked for in the phase {self.phase!r}.")
-        secrets = self._rebuilt(roster)
-        total = self._sum.copy()
-        expander = Expander()
-        for dealer, secret in secrets.items():
+        masks: list[tuple[bytes, int]] = []
+        for dealer, secret in self._rebuilt(roster).items():
             entry = roster.entries[dealer]
             if dealer in self._counted:
                 if commitment(roster.context, dealer, NO_HOLDER, b"b", secret) != self._dealt[dealer][2]:
                     raise SecAggError(f"{entry.id[:8]} had dealt shares of something else than its secret.")
-                expander.add(total, mask_key_of_private(secret, roster.context), sign=-1)
+                masks.append((mask_key_of_private(secret, roster.context), -1))
                 continue
             private = X25519PrivateKey.from_private_bytes(secret)
             if private.public_key().public_bytes_raw() != entry.mask:
@@ -254,7 +252,9 @@ class SecAggServer:
             for other in roster.neighbours[dealer]:
                 if other in self._vectors:  # it had added (other < dealer) or subtracted the mask
                     key = pair_mask_key(private, entry.mask, roster.entries[other].mask, roster.context)
-                    expander.add(total, key, sign=-1 if other < dealer else 1)
+                    masks.append((key, -1 if other < dealer else 1))
+        total, self._sum = self._sum, np.zeros(0, np.uint32)
+        Expander().add_all(total, masks)
         self.phase = "done"
         return total
 

@@ -21,4 +21,9 @@ Rule = Callable[[Tensors, Sums, float], Tensors]
 
 def aggregate(shared: Tensors, total: Sums, weight: float) -> Tensors:
     """The shared tensors plus the weighted mean update: `total` is sum_i w_i Delta_i, `weight` is sum_i w_i."""
-    return {name: (shared[name] + total[name] / weight).astype(np.float32) for name in shared}
+    out: dict[str, NDArray[np.float32]] = {}
+    for name in shared:
+        mean = total[name] / weight
+        mean += shared[name]
+        out[name] = mean.astype(np.float32)
+    return out

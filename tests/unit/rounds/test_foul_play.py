@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from small_room import HOST, Clock, Room, key_of, new_engine, new_side, plan_for
 from fedart_nb.errors import RoundError, SecAggError
 from fedart_nb.relay import Envelope
 from fedart_nb.rounds import ArtistSide, Phase, Simulation, Task, pack, unpack
-from fedart_nb.secagg.encoding import Encoded
 
 Training = tuple[Room, dict[str, Task]]
 NAMES = ["Ada", "Ben", "Cy", "Dee", "Eli"]
@@ -108,12 +108,12 @@ def test_a_sum_with_impossible_weights_ends_the_attempt_and_not_the_host(monkeyp
     honest = module.encode
     sent: list[str] = []
 
-    def dishonest(*args: object, **more: object) -> tuple[Encoded, int]:
-        encoded, clipped = honest(*args, **more)  # type: ignore[arg-type]
+    def dishonest(*args: Any, out: np.ndarray, **more: Any) -> int:
+        clipped = honest(*args, out=out, **more)
         if not sent:
-            encoded.words[8] = (2**32 - int(encoded.words[8]) // 2) % 2**32  # the weight: 1 becomes -2
+            out[8] = (2**32 - int(out[8]) // 2) % 2**32  # the weight: 1 becomes -2
         sent.append("")
-        return encoded, clipped
+        return clipped
 
     monkeypatch.setattr(module, "encode", dishonest)
     room = Simulation(NAMES[:3], {"x": np.zeros(8, np.float32)})
