@@ -41,7 +41,7 @@ def test_with_k_neighbours_the_sum_of_many_is_exact_although_a_fifth_vanishes(
 def test_with_too_few_neighbours_left_a_sparse_round_ends_and_says_so() -> None:
     room = Simulation(names(70), {"x": np.zeros(SIZE, np.float32)}, degree=4)
     assert risks(70, 4, gone=30, colluders=0)[0] == 1.0
-    done = room.round(updates(room), gone={name: "consistency" for name in room.names[:30]})
+    done = room.round(updates(room), gone=dict.fromkeys(room.names[:30], "consistency"))
     assert done.result is None
     assert "it takes 3" in done.reason
     again = room.round(updates(room))
