@@ -3,8 +3,9 @@
 python benchmarks/_light.py host --folder F --relay URL --artists 4 --size 1000      prints the invite, then events
 python benchmarks/_light.py artist --folder F --invite LINK --name Ada               prints what it does
 
-`--die KIND:before` or `KIND:after` kills the process with SIGKILL right before or after it sends such a message.
-`--wait 1` lets a host wait, after the invite, for a line on its standard input (`Process.go`).
+`--at KIND:before` or `KIND:after` kills the process with SIGKILL right before or after it sends such a message;
+`KIND:tell` says that it will send one now, `KIND:hold` also waits for a line on its standard input (`Process.go`).
+`--wait 1` lets a host wait, after the invite, for such a line.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ BACKBONE = "b" * 64
 _LIMIT_BYTES = 2**30
 
 
-class Dying:
-    """A transport that ends its own process with SIGKILL around one kind of message."""
+class Marked:
+    """A transport that ends its own process with SIGKILL, or stops for a moment, around one kind of message."""
 
-    def __init__(self, inner: Transport, die: str) -> None:
+    def __init__(self, inner: Transport, at: str) -> None:
         self._inner = inner
-        self._kind, _, self._when = die.partition(":")
+        self._kind, _, self._when = at.partition(":")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -49,6 +50,10 @@ class Dying:
         due = envelope.kind == self._kind
         if due and self._when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
+        if due and self._when in ("tell", "hold"):
+            say(about=envelope.kind)
+        if due and self._when == "hold":
+            sys.stdin.readline()
         seq = self._inner.send(envelope, identity)
         if due and self._when == "after":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -92,7 +97,7 @@ class Process:
         return found[0]
 
     def go(self) -> None:
-        """Let a host that waits begin."""
+        """Let a process that waits go on."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -156,7 +161,7 @@ def artist(chosen: argparse.Namespace) -> None:
     chosen.folder.mkdir(parents=True, exist_ok=True)
     identity = Identity.load_or_create(chosen.folder / "identity.key")
     client = RelayClient(chosen.invite, identity, backoff_s=(0.05, 0.5))
-    transport: Any = Dying(client, chosen.die) if chosen.die else client
+    transport: Any = Marked(client, chosen.at) if chosen.at else client
     side = ArtistSide(
         room=client.room,
         host=client.host_id,
@@ -241,8 +246,8 @@ def host(chosen: argparse.Namespace) -> None:
             patience_s=chosen.patience_s,
         )
         studio._save()
-    if chosen.die:
-        studio.transport = Dying(studio.transport, chosen.die)  # type: ignore[arg-type,assignment]
+    if chosen.at:
+        studio.transport = Marked(studio.transport, chosen.at)  # type: ignore[arg-type,assignment]
     say(invite=str(studio.invite), **memory_mib())
     if chosen.wait:
         sys.stdin.readline()
@@ -256,7 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("role", choices=("artist", "host"))
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--die", default="")
+    parser.add_argument("--at", default="")
     parser.add_argument("--invite", default="")
     parser.add_argument("--name", default="Ada")
     parser.add_argument("--train-s", type=float, default=0.0)

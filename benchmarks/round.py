@@ -41,7 +41,7 @@ def one_round(folder: Path, *, artists: int, gone: int, size: int, patience_s: f
         settings = {"relay": relay, "artists": artists, "size": size, "patience_s": patience_s, "wait": 1}
         host = Process("host", folder / "host", **settings)
         opened = host.wait_for_key("invite")
-        dying = [{"die": "share:after"} if i < gone else {} for i in range(artists)]
+        dying = [{"at": "share:after"} if i < gone else {} for i in range(artists)]
         people = [
             Process("artist", folder / f"artist-{i}", invite=opened["invite"], name=f"Artist {i}", **more)
             for i, more in enumerate(dying)
