@@ -7,6 +7,7 @@ roster whose degree is not the one that was agreed.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import comb
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -57,7 +58,7 @@ def neighbours(artists: int, degree: int, seed: bytes) -> tuple[tuple[int, ...],
         seed: 32 bytes, known to all, fixed after all keys are.
     """
     if degree == 0:
-        return tuple(tuple(j for j in range(artists) if j != i) for i in range(artists))
+        return _complete(artists)
     if degree % 2 or not 2 <= degree < artists:
         raise SecAggError(
             f"A degree of {degree} with {artists} artists; expected an even number below {artists}, or 0."
@@ -69,6 +70,11 @@ def neighbours(artists: int, degree: int, seed: bytes) -> tuple[tuple[int, ...],
         steps = [s for s in range(-degree // 2, degree // 2 + 1) if s]
         near[artist] = tuple(sorted(order[(place + s) % artists] for s in steps))
     return tuple(near)
+
+
+@lru_cache(maxsize=8)
+def _complete(artists: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(j for j in range(artists) if j != i) for i in range(artists))
 
 
 def _tail(population: int, marked: int, drawn: int, at_least: int) -> float:
