@@ -233,10 +233,17 @@ class ArtistSide:
                 f"The room trains the backbone {plan.backbone_sha256[:12]}…, this kernel holds "
                 f"{self.backbone_sha256[:12]}…. Load the host's backbone; your updates would not fit."
             )
+        if plan.digest in self._over or (self.plan is not None and _place(plan) < _place(self.plan)):
+            return []  # a relay that repeats itself ends nothing
+        if plan.number <= self.rounds_done:
+            raise RoundError(
+                f"The host asks for round {plan.number} again, which is over. What it would learn from the two sums "
+                "together says more about you than each of them; nothing was trained."
+            )
         shared = self._attachment(envelope, "shared")
         if hashlib.sha256(shared).hexdigest() != plan.shared_sha256:
             raise RoundError("The shared adapter is not the one that the plan names. The host or relay changed it.")
-        if self._expected_shared not in (None, plan.shared_sha256) and plan.number > 1:
+        if self._expected_shared not in (None, plan.shared_sha256):
             raise RoundError(
                 "The plan starts from another shared adapter than the last result's. "
                 "A host that does so could single you out; nothing was trained."
@@ -244,8 +251,6 @@ class ArtistSide:
         unpack(shared)
         if self.plan is not None and self.plan.digest != plan.digest:
             self._end(self.plan)
-        if plan.digest in self._over:
-            return []
         self.plan, self.shared, self.task = plan, shared, None
         if because := envelope.body.get("because"):
             self._warn(f"Round {plan.number} starts again: {because}")
@@ -373,6 +378,10 @@ class ArtistSide:
             body=body,
             attachments=attachments or {},
         )
+
+
+def _place(plan: RoundPlan) -> tuple[int, int]:
+    return plan.number, plan.attempt
 
 
 def _text(data: bytes) -> str:

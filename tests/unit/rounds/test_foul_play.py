@@ -129,6 +129,35 @@ def test_an_update_of_no_picture_is_not_masked(training: Training, pictures: obj
         room.artists[min(tasks)].submit(tensors(0.1), pictures=pictures)  # type: ignore[arg-type]
 
 
+def test_a_relay_that_repeats_an_old_plan_does_not_end_the_running_attempt(training: Training) -> None:
+    room, tasks = training
+    shared = pack(tensors(1.0), {"fedart": "{}"})
+    side = room.artists[min(tasks)]
+    first = room.engine.open()[0]
+    second = new_engine(shared, plan=replace(room.engine.plan, attempt=2))
+    side.feed(second.open()[0])
+    side.answer(contribute=True)
+    assert side.feed(first) == []
+    assert side.plan == second.plan
+    late = new_side("a")
+    late.feed(second.open()[0])
+    assert late.feed(first) == [], "also where the old one was never heard before"
+    assert late.plan == second.plan
+
+
+def test_a_host_that_asks_for_a_finished_round_again_is_refused_whatever_adapter_it_shows(training: Training) -> None:
+    room, tasks = training
+    for me in sorted(tasks):
+        room.send(room.artists[me].submit(tensors(0.1), pictures=5))
+    side = room.artists[min(tasks)]
+    other = pack(tensors(0.0))
+    for shared in (other, side.shared):
+        again = new_engine(shared, plan=plan_for(shared, attempt=2))
+        with pytest.raises(RoundError, match="asks for round 1 again, which is over"):
+            side.feed(again.open()[0])
+    assert not side.needs_answer()
+
+
 # --- metrics ---
 
 
