@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from .errors import SecAggError
 
 __all__ = ["FolderKeeper", "folder_name", "write_private"]
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write `data` atomically to a file that only its owner may read; a crash leaves the old file or the new one."""
+    """Write `data` atomically to a file that only its owner may read; a crash leaves the old file or the new one.
+
+    When it returns, the new one is there for good, also after a power cut.
+    """
     temporary = path.with_name(path.name + ".tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
@@ -20,6 +26,12 @@ def write_private(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def folder_name(name: str) -> str:
@@ -34,7 +46,8 @@ def folder_name(name: str) -> str:
 class FolderKeeper:
     """Keeps what a round must not lose (`rounds.Keeper`): one file with its secret, one with its commitments.
 
-    The secret's file is deleted when the round is over; the other one holds hashes only, and stays.
+    The secret's file is deleted when the round is over; the other one holds hashes only, and stays. Two kernels that
+    are opened on one folder by mistake are bound to the same words: whoever comes second with others is refused.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,9 +58,10 @@ class FolderKeeper:
     def secret(self, digest: str) -> bytes:
         """The plan's secret, 32 bytes: made from the operating system's entropy when first asked for."""
         path = self._folder / f"{digest[:32]}.secret"
-        if not path.exists():
-            write_private(path, secrets.token_bytes(32))
-        return path.read_bytes()
+        with self._alone():
+            if not path.exists():
+                write_private(path, secrets.token_bytes(32))
+            return path.read_bytes()
 
     def state(self, digest: str) -> Mapping[str, str]:
         """What `remember` was last given; {} at first."""
@@ -55,9 +69,29 @@ class FolderKeeper:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
     def remember(self, digest: str, state: Mapping[str, str]) -> None:
-        """Write the state so that no crash loses it."""
-        write_private(self._folder / f"{digest[:32]}.json", json.dumps(dict(state)).encode())
+        """Write the state so that no crash loses it; SecAggError when another kernel has said something else."""
+        with self._alone():
+            for step, known in self.state(digest).items():
+                if state.get(step, known) != known:
+                    raise SecAggError(
+                        f"Another kernel on {str(self._folder.parent)!r} has already said something else in the step "
+                        f"{step!r} of this round. Nothing was sent. Close one of the two notebooks, or give each a "
+                        "folder of its own."
+                    )
+            write_private(self._folder / f"{digest[:32]}.json", json.dumps({**self.state(digest), **state}).encode())
 
     def forget(self, digest: str) -> None:
         """Delete the secret."""
         (self._folder / f"{digest[:32]}.secret").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time, where the system has file locks."""
+        with (self._folder / "lock").open("ab") as file:
+            try:
+                import fcntl
+            except ImportError:  # pragma: no cover - Windows
+                yield
+                return
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
