@@ -44,7 +44,7 @@ def read(folder: Path) -> AutoencoderTiny:
 
 
 def start_from(model: AutoencoderTiny, folder: Path) -> AutoencoderTiny:
-    """Copy a trained autoencoder's weights and return it; what it lacked (latent channels, blocks) has no effect yet."""
+    """Copy a trained autoencoder's weights, and return it; what it lacked (channels, blocks) has no effect yet."""
     old = AutoencoderTiny.from_pretrained(folder)
     for part in ("encoder", "decoder"):
         theirs = list(getattr(old, part).layers)
@@ -177,8 +177,8 @@ def train(
 ) -> Iterator[dict[str, float]]:
     """Train until `steps` or `minutes`, whichever is first (the learning rate follows); resumes from `state_path`.
 
-    With a `start`, latents are held near its own, so that its denoiser adapts quickly; `decoder_only` leaves the encoder
-    as it is, so that the denoiser stays valid.
+    With a `start`, latents are held near its own, so that its denoiser adapts quickly; `decoder_only` leaves the
+    encoder as it is, so that the denoiser stays valid.
     """
     torch.manual_seed(seed)
     model = build(latent_channels)
