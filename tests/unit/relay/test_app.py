@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.testclient import TestClient
 
+from fedart_nb import __version__
 from fedart_nb.relay.app import LOGGER_NAME, app
 from fedart_nb.relay.mailbox import Mailbox
 from fedart_nb.relay.signing import WINDOW_S
@@ -45,7 +46,7 @@ def stored_files(tmp_path: Path) -> list[Path]:
 
 
 def test_health_needs_no_signature(http: Any) -> None:
-    assert http.get("/healthz").json() == {"ok": True}
+    assert http.get("/healthz").json() == {"ok": True, "version": __version__, "draining": False}
 
 
 def test_a_message_arrives_as_it_was_sealed(host: Caller, artist: Caller) -> None:
