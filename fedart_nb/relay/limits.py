@@ -47,7 +47,7 @@ def _limit(default: int, what: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one relay takes at most: whole numbers, in the unit that the name says; each one's `what` is in its metadata.
+    """What one relay takes at most: whole numbers in the unit that the name says; `what` is in the metadata.
 
     The host of a room is bound by the room's limits alone, other members also by `member_bytes` and `member_messages`.
     """

@@ -43,7 +43,7 @@ def test_a_public_address_is_refused_without_the_flag(
     with pytest.raises(RelayError, match="--allow-public-without-tls"):
         serve_in_thread(tmp_path, host)
     assert main(["--data", str(tmp_path), "--host", host]) == 2
-    assert "it has no TLS yet" in capsys.readouterr().err
+    assert "--tls-self-signed" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_said_so(tmp_path: Path) -> None:
