@@ -11,6 +11,7 @@ from typing import Any
 from fedart_nb.errors import RelayError, RelayRefused, WireError
 from fedart_nb.relay.connection import Connection, OnWait
 from fedart_nb.relay.invite import Address, Invite, new_token
+from fedart_nb.relay.transfers import download, upload
 from fedart_nb.relay.transport import Delivered, check_fetch, check_sender, open_messages
 from fedart_nb.relay.wire import Envelope, check_room, sha256_hex
 from fedart_nb.secagg.identity import Identity
@@ -103,7 +104,7 @@ class RelayClient:
         for ref in envelope.attachment_refs:
             if ref.name in envelope.attachments:
                 data = envelope.attachments[ref.name]
-                self._connection.upload(f"{self._base}/blobs/{ref.sha256}", ref, data, self._piece_bytes)
+                upload(self._connection, f"{self._base}/blobs/{ref.sha256}", ref, data, self._piece_bytes)
         answer = self._connection.ask("POST", f"{self._base}/outbox", body=sealed)
         seq = answer.get("seq") if isinstance(answer, dict) else None
         if type(seq) is not int or seq < 1:
@@ -138,7 +139,7 @@ class RelayClient:
         self._joined()
         return envelope.with_attachments(
             {
-                ref.name: self._connection.download(f"{self._base}/blobs/{ref.sha256}", ref)
+                ref.name: download(self._connection, f"{self._base}/blobs/{ref.sha256}", ref)
                 for ref in envelope.attachment_refs
             }
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
-import io
 import ipaddress
 import random
 import re
@@ -19,20 +18,19 @@ import httpx
 
 from fedart_nb.errors import RelayError, RelayRefused, RelayUnreachable, TooLarge, WireError
 from fedart_nb.relay.invite import check_url
-from fedart_nb.relay.signing import EMPTY_SHA256, WINDOW_S, signature_headers
+from fedart_nb.relay.signing import WINDOW_S, signature_headers
 from fedart_nb.relay.tls import not_trusted, pinned_context, raise_if_not_trusted
-from fedart_nb.relay.wire import AttachmentRef, canonical_json, parse_json, sha256_hex
+from fedart_nb.relay.wire import canonical_json, parse_json, sha256_hex
 from fedart_nb.secagg.identity import Identity
 
-__all__ = ["Connection", "OnWait"]
+__all__ = ["Connection", "OnWait", "read_answer"]
 
 OnWait = Callable[[str], None]
 
 _ANSWER_LIMIT_BYTES = 64 * 2**20
 _CHUNK_BYTES = 2**18
-_PIECE_BYTES = 2**20
 _RETRY_LIMIT_S = 60
-_Taken = Callable[[httpx.Response], Any]
+_Take = Callable[[httpx.Response], Any]
 
 
 class Connection:
@@ -76,16 +74,15 @@ class Connection:
     def ask(
         self, method: str, target: str, *, body: bytes | memoryview = b"", sha256: str | None = None, wait_s: float = 0
     ) -> Any:
-        """Make one request and return the JSON that came back (for HEAD: the headers).
+        """Make one request and return the JSON that came back.
 
         `wait_s` is how long the relay may take its time before it answers. `sha256` is the body's, if it is known.
         """
 
         def take(response: httpx.Response) -> Any:
-            data = _read(response, _ANSWER_LIMIT_BYTES)
-            return parse_json(data) if method != "HEAD" else response.headers
+            return parse_json(read_answer(response, _ANSWER_LIMIT_BYTES))
 
-        return self._repeat(method, target, take, sha256 or hashlib.sha256(body).hexdigest(), body or None, wait_s)
+        return self.request(method, target, take, sha256 or hashlib.sha256(body).hexdigest(), body or None, wait_s)
 
     def ask_json(self, method: str, target: str, value: dict[str, Any]) -> dict[str, Any]:
         """`ask` with a JSON object as body and answer."""
@@ -94,97 +91,11 @@ class Connection:
             raise WireError(f"The relay at {self.url} answered {type(answer).__name__}; expected a JSON object.")
         return answer
 
-    def upload(self, target: str, ref: AttachmentRef, data: bytes, piece_bytes: int | None) -> None:
-        """Bring a blob to the relay, as far as it is not there yet: in one request, or in pieces that can go on.
-
-        `piece_bytes` is the largest piece that the relay takes, None for one that takes none.
-        """
-        offset = self._offset(target)
-        if offset is None:
-            return
-        if piece_bytes is None or (offset == 0 and len(data) <= piece_bytes):
-            self.ask("PUT", target, body=data, sha256=ref.sha256)
-            return
-        view = memoryview(data)
-        while offset is not None and offset < len(view):
-            piece = view[offset : offset + min(piece_bytes, _PIECE_BYTES)]
-            sha256 = hashlib.sha256(piece).hexdigest()
-            try:
-                self.ask("PATCH", f"{target}?offset={offset}&size={len(view)}&sha256={sha256}", body=piece)
-                offset += len(piece)
-            except RelayRefused as refusal:  # an answer was lost, or another thread sends the same
-                stands_at = self._offset(target) if refusal.status == 409 else offset
-                if stands_at == offset:
-                    raise
-                offset = stands_at
-
-    def download(self, target: str, ref: AttachmentRef) -> bytes:
-        """GET the blob that `ref` describes; neither more nor other bytes are taken. A break costs nothing twice."""
-        buffer, digest = io.BytesIO(), hashlib.sha256()
-
-        def take(response: httpx.Response) -> None:
-            nonlocal digest
-            if response.status_code != 206 and buffer.tell():  # a relay that always sends the whole
-                buffer.seek(0)
-                buffer.truncate()
-                digest = hashlib.sha256()
-            have = buffer.tell()
-            announced = response.headers.get("content-length")
-            if announced != str(ref.size_bytes - have):
-                raise WireError(
-                    f"Attachment {ref.name!r} has {ref.size_bytes} bytes; the relay announces {announced}"
-                    + (f" behind the first {have}." if have else ".")
-                )
-            try:
-                for chunk in response.iter_raw():
-                    if buffer.tell() + len(chunk) > ref.size_bytes:
-                        raise TooLarge(f"The relay sends more than the {ref.size_bytes} bytes of {ref.name!r}.")
-                    buffer.write(chunk)
-                    digest.update(chunk)
-            except httpx.TransportError:
-                if buffer.tell() == have:
-                    raise  # otherwise it is asked for the rest at once
-
-        while True:
-            self._repeat(
-                "GET",
-                target,
-                take,
-                EMPTY_SHA256,
-                more_headers=lambda: {"range": f"bytes={buffer.tell()}-"} if buffer.tell() else {},
-            )
-            if buffer.tell() == ref.size_bytes:
-                break
-        if digest.hexdigest() != ref.sha256:
-            raise WireError(f"The bytes of attachment {ref.name!r} do not have the checksum that its sender signed.")
-        return buffer.getvalue()  # BytesIO hands out its own buffer: no second copy
-
-    def close(self) -> None:
-        """End waiting and let go of connections."""
-        self.closed.set()
-        with self._lock:
-            if self._http is not None:
-                self._http.close()
-
-    # --- inside ------------------------------------------------------------------------------------------------
-
-    def _offset(self, target: str) -> int | None:
-        """How many bytes of a blob the relay has; None when it has all of it."""
-        found: int | None = 0
-
-        def take(response: httpx.Response) -> None:
-            nonlocal found
-            text = response.headers.get("upload-offset", "0")
-            found = None if response.status_code < 300 else int(text) if re.fullmatch("[0-9]{1,15}", text) else 0
-
-        self._repeat("HEAD", target, take, EMPTY_SHA256, taken=(404,))
-        return found
-
-    def _repeat(
+    def request(
         self,
         method: str,
         target: str,
-        take: _Taken,
+        take: _Take,
         body_sha256: str,
         body: bytes | memoryview | None = None,
         wait_s: float = 0.0,
@@ -192,7 +103,10 @@ class Connection:
         taken: tuple[int, ...] = (),
         more_headers: Callable[[], dict[str, str]] = dict,
     ) -> Any:
-        """Ask until there is an answer. Statuses below 300 and those in `taken` go to `take`, others are refusals."""
+        """Ask until there is an answer, and return what `take` makes of it.
+
+        Statuses below 300 and those in `taken` are answers, others are refusals. `more_headers` is asked each time.
+        """
         deadline = time.monotonic() + self._patience_s
         delay_s, longest_s = self._backoff_s
         waited = clock_was_set = False
@@ -227,6 +141,15 @@ class Connection:
             self._pause(deadline, pause_s, reason, refusal)
             waited = True
             delay_s = min(2 * delay_s, longest_s)
+
+    def close(self) -> None:
+        """End waiting and let go of connections."""
+        self.closed.set()
+        with self._lock:
+            if self._http is not None:
+                self._http.close()
+
+    # --- inside ------------------------------------------------------------------------------------------------
 
     def _pause(self, deadline: float, pause_s: float, reason: str, refusal: RelayRefused | None) -> None:
         """Say why, and wait; raises when patience is over. `refusal` is the relay's own sentence, if it had one."""
@@ -307,7 +230,7 @@ class Connection:
 
 def _refusal(response: httpx.Response) -> RelayRefused:
     try:
-        answer = parse_json(_read(response, 65536))
+        answer = parse_json(read_answer(response, 65536))
         sentence = f"{answer['error']} {answer['do']}"
     except (WireError, KeyError, TypeError):
         sentence = f"The relay answered {response.status_code} without a reason; is the address that of a fedart relay?"
@@ -321,7 +244,8 @@ def _retry_after_s(response: httpx.Response) -> float | None:
     return float(min(max(int(value), 1), _RETRY_LIMIT_S)) if known else None
 
 
-def _read(response: httpx.Response, limit_bytes: int) -> bytes:
+def read_answer(response: httpx.Response, limit_bytes: int) -> bytes:
+    """The whole answer; raises TooLarge as soon as it is known to be longer."""
     chunks: list[bytes] = []
     size = 0
     for chunk in response.iter_raw():

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from relay_fakes import TOKEN, assert_refused, stored_files
 from starlette.testclient import TestClient
 
 from fedart_nb import __version__
@@ -20,29 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .conftest import Caller, Clock
+    from relay_fakes import Caller, Clock
 
-TOKEN = "token-for-tests-0123456789"
 BLOB = b"picture-free bytes of an update"
 BLOB_TARGET = f"/v1/rooms/room/blobs/{sha256_hex(BLOB)}"
 TEN_GIB = str(10 * 2**30)
 
 
-def assert_refused(response: Any, status: int, words: str) -> None:
-    assert response.status_code == status, response.text
-    answer = response.json()
-    assert set(answer) == {"error", "do"}
-    assert answer["do"]
-    assert words in answer["error"], answer
-
-
 def seqs(response: Any) -> list[int]:
     assert response.status_code == 200, response.text
     return [message["seq"] for message in response.json()["messages"]]
-
-
-def stored_files(tmp_path: Path) -> list[Path]:
-    return [path for name in ("blobs", "incoming") for path in (tmp_path / "relay" / name).rglob("*") if path.is_file()]
 
 
 def test_health_needs_no_signature(http: Any) -> None:
