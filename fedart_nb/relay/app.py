@@ -103,6 +103,7 @@ def app(
     application = Starlette(
         routes=routes, lifespan=lifespan, exception_handlers={HTTPException: http_error, Exception: broken}
     )
+    application.router.redirect_slashes = False  # nobody is sent on to an address that a stranger's Host header names
     state = application.state
     state.mailbox = mailbox
     state.prefix = root_path

@@ -94,6 +94,10 @@ def fields(body: bytes, *, optional: str = "", **types: type) -> dict[str, Any]:
     if not isinstance(found, dict) or {name: type(value) for name, value in found.items()} != types:
         expected = ", ".join(f"{name} ({kind.__name__})" for name, kind in types.items())
         raise Refused(400, "The request's fields are not those expected.", f"Send a JSON object with {expected}.")
+    try:
+        "".join(value for value in found.values() if isinstance(value, str)).encode()
+    except UnicodeEncodeError as error:  # JSON can name half a character
+        raise Refused(400, f"The request's fields hold text that is none ({error.reason}).", "Correct it.") from error
     return found
 
 

@@ -28,7 +28,7 @@ def metadata_of(data: bytes) -> dict[str, str]:
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise RoundError(f"These {len(data):,} bytes are no safetensors ({error}).") from error
 
 

@@ -240,6 +240,15 @@ def test_fields_that_are_not_those_expected_are_refused(host: Caller, body: byte
     assert host.post("/v1/rooms/room/join", body).status_code == 400
 
 
+def test_half_a_character_is_no_token(host: Caller) -> None:
+    assert_refused(host.post("/v1/rooms/room/join", b'{"token":"\\ud800"}'), 400, "surrogates not allowed")
+
+
+def test_nobody_is_sent_on_to_where_a_host_header_points(http: Any) -> None:
+    response = http.get("/healthz/", headers={"host": "evil.example"}, follow_redirects=False)
+    assert_refused(response, 404, "nothing at GET /healthz/")
+
+
 def test_a_place_that_does_not_exist_is_answered_in_json(http: Any) -> None:
     assert_refused(http.get("/v2/anything"), 404, "nothing at GET /v2/anything")
     assert_refused(http.delete("/v1/rooms/room/inbox"), 405, "nothing at DELETE")
