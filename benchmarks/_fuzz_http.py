@@ -70,8 +70,9 @@ class Answers:
 class _People:
     """A host, a member and a stranger; what they have uploaded."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, room: str) -> None:
         self.rng = rng
+        self.room = room
         self.everybody = [Identity.generate() for _ in range(3)]
         self.host, self.member, self.stranger = self.everybody
         self.blobs = [rng.randbytes(rng.choice((0, 1, 100, 5000, 19_000))) for _ in range(20)]
@@ -81,7 +82,7 @@ class _People:
     def request(self) -> tuple[str, str, bytes, str]:
         """Method, target, body and the body's checksum for the signature."""
         rng = self.rng
-        room = rng.choice(("room", "room", "room", "room", f"room{rng.randrange(60)}", "ü", "a" * 100))
+        room = rng.choice((*[self.room] * 4, f"room{rng.randrange(60)}", "ü", "a" * 100))
         blob = rng.choice(self.blobs)
         sha256 = sha256_hex(blob)
         at = f"/v1/rooms/{room}"
@@ -134,7 +135,7 @@ class _People:
         rng = self.rng
         sender = rng.choice(self.everybody)
         recipient = rng.choice(("all", "host", self.member.id, self.stranger.id))
-        fields: dict[str, Any] = {"room": room if room.isascii() and len(room) < 64 else "room", "round": 1}
+        fields: dict[str, Any] = {"room": room if room.isascii() and len(room) < 64 else self.room, "round": 1}
         attachments = {"u": blob} if rng.random() < 0.3 else {}
         envelope = Envelope(
             **fields,
@@ -149,23 +150,24 @@ class _People:
             return json.dumps(changed_json(rng, json.loads(data))).encode()
         return data
 
-    def whole(self) -> tuple[bytes, str]:
-        """The bytes of a request, and its method."""
+    def whole(self) -> tuple[bytes, str, bool]:
+        """The bytes of a request, its method, and whether nobody may be let in with it."""
         rng = self.rng
         method, target, body, body_sha256 = self.request()
-        signed_at = time.time() + (rng.choice((-1e6, -121, 121)) if rng.random() < 0.03 else 0)
+        late_s = rng.choice((-1e6, -130, 130)) if rng.random() < 0.03 else 0
         who = rng.choice((self.host, self.host, self.member, self.member, self.stranger))
-        headers = signature_headers(who, method, target, body_sha256, signed_at)
+        headers = signature_headers(who, method, target, body_sha256, time.time() + late_s)
         if rng.random() < 0.1:
             name = rng.choice(list(headers))
             headers[name] = changed_bytes(rng, headers[name].encode()).decode("latin-1")
         if rng.random() < 0.05 and self.earlier:
-            headers = rng.choice(self.earlier)
+            headers, late_s = rng.choice(self.earlier), 0
         self.earlier = [*self.earlier[-20:], headers]
         if rng.random() < 0.04:
             headers = {}
+        closed = (not headers or late_s != 0) and target.startswith("/v1/")
         if rng.random() < 0.04:
-            target = rng.choice(_ODD_TARGETS)
+            target, closed = rng.choice(_ODD_TARGETS), False
         if rng.random() < 0.03:
             method = rng.choice(_METHODS)
         lines = [f"{method} {target} HTTP/1.1", "host: relay", *(f"{name}: {value}" for name, value in headers.items())]
@@ -182,7 +184,7 @@ class _People:
         data = "\r\n".join((*lines, "", "")).encode("utf-8", "replace") + body
         if rng.random() < 0.03:
             data = changed_bytes(rng, data)
-        return data, method
+        return data, method, closed
 
 
 class _Wire:
@@ -227,25 +229,23 @@ class _Wire:
 def fuzz_relay(url: str, requests: int, *, seed: int = 0) -> Answers:
     """Make `requests` requests; nothing is raised, what must not be is in the result's `faults`.
 
-    The relay must never answer 5xx (but for 503, which says that a limit holds), never fall silent, and never let a
-    stranger in.
+    The relay must never answer 5xx (but for 503, which says that a limit holds), never fall silent, and never let
+    anybody in without a signature or with an old one.
     """
     rng = random.Random(seed)
-    people, wire, answers = _People(rng), _Wire(url), Answers()
+    people, wire, answers = _People(rng, f"room-{seed}"), _Wire(url), Answers()
     started = time.perf_counter()
-    for setup in ("/v1/rooms", "/v1/rooms/room/join"):
+    for setup in ("/v1/rooms", f"/v1/rooms/{people.room}/join"):
         who = people.host if setup == "/v1/rooms" else people.member
-        token = people.token
-        fields = (
-            {"room": "room", "token_sha256": sha256_hex(token.encode())} if who is people.host else {"token": token}
-        )
+        opening = {"room": people.room, "token_sha256": sha256_hex(people.token.encode())}
+        fields = opening if who is people.host else {"token": people.token}
         body = canonical_json(fields)
         signed = signature_headers(who, "POST", setup, hashlib.sha256(body).hexdigest(), time.time())
         lines = [f"POST {setup} HTTP/1.1", "host: relay", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in signed.items()]
         assert wire.ask("\r\n".join((*lines, "", "")).encode() + body, "POST", last=False) in (200, 201)
     for _ in range(requests):
-        data, method = people.whole()
+        data, method, closed = people.whole()
         try:
             status = wire.ask(data, method, last=not _is_plain(data))
         except TimeoutError:
@@ -255,6 +255,8 @@ def fuzz_relay(url: str, requests: int, *, seed: int = 0) -> Answers:
         answers.statuses[status] += 1
         if status >= 500 and status != 503:
             answers.faults.append(f"{status} to {data[:600]!r}")
+        if closed and 200 <= status < 300:
+            answers.faults.append(f"{status} without a signature that holds, to {data[:600]!r}")
     wire.close()
     answers.wall_s = time.perf_counter() - started
     return answers

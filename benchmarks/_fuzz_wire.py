@@ -267,7 +267,7 @@ def fuzz_readers(inputs: int, *, seed: int = 0) -> Found:
             found.taken += 1
         except FedArtError:
             pass
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - that is what is looked for
             where = traceback.extract_tb(error.__traceback__)[-1]
             found.faults.setdefault(
                 f"{name}: {type(error).__name__} at {where.filename.rpartition('/')[2]}:{where.lineno}",

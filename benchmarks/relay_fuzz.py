@@ -2,12 +2,12 @@
 
 python benchmarks/relay_fuzz.py --json
 
-relay.fuzz_requests   requests to a real relay process (see _fuzz_http.py): none may be answered 5xx but for 503, none may
-                      stay without an answer, the process must live on, and its memory must not grow with them.
+relay.fuzz_requests   requests to a real relay process (see _fuzz_http.py): none may be answered 5xx but for 503, none
+                      may stay without an answer or get in without a signature, the process must live on.
 wire.fuzz_inputs      inputs to everything that reads bytes of others (see _fuzz_wire.py), in one process per core: only
                       errors of the package may come out.
 
-Every run draws from seeds, so a fault comes again with the same seed. A fault is printed whole, and the exit status is 1.
+Every run draws from seeds, keys and clock apart. A fault is printed with its input, and the exit status is 1.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import logging
@@ -14,8 +15,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedart_nb.errors import RelayError
 from fedart_nb.relay.app import LOGGER_NAME, app, end_waiting
@@ -156,8 +159,9 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(
             uvicorn.Config(
-                application,
+                _deaf_to_broken_connections(application),
                 loop="asyncio",  # no uvloop inside a kernel
+                http="h11",  # the strict one, whatever else is installed; it is what was fuzzed
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -184,6 +188,19 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         end_waiting(self._application)
         await super().shutdown(sockets)
+
+
+def _deaf_to_broken_connections(application: Starlette) -> ASGIApp:
+    """The app, whose answer is dropped when uvicorn has refused the rest of the request and is closing already."""
+
+    async def deaf(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_if_possible(message: Message) -> None:
+            with contextlib.suppress(h11.LocalProtocolError):
+                await send(message)
+
+        await application(scope, receive, send_if_possible)
+
+    return deaf
 
 
 def _server(

@@ -132,6 +132,17 @@ def test_sigterm_ends_it_well_although_somebody_waits(start: Callable[..., Relay
     assert "Traceback" not in relay.errors.read_text()
 
 
+def test_an_answer_to_a_request_whose_body_is_broken_is_dropped_quietly(start: Callable[..., Relay]) -> None:
+    relay = start()
+    with socket.create_connection(("127.0.0.1", relay.port), timeout=DEADLINE_S) as raw:
+        raw.sendall(b"POST /nowhere HTTP/1.1\r\nhost: relay\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n")
+        assert read_until(raw, b"\r\n0\r\n\r\n").startswith(b"HTTP/1.1 400")
+        assert raw.recv(1) == b""
+    relay.process.send_signal(signal.SIGTERM)
+    relay.process.wait(DEADLINE_S)
+    assert "Traceback" not in relay.errors.read_text()
+
+
 @pytest.mark.parametrize(("method", "place"), [("PUT", f"blobs/{'0' * 64}"), ("POST", "outbox"), ("POST", "join")])
 def test_ten_gib_announced_are_refused_although_not_a_byte_was_sent(
     start: Callable[..., Relay], tmp_path: Path, method: str, place: str
