@@ -18,8 +18,8 @@ from dataclasses import fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fedart_nb import settings
 from fedart_nb.errors import RelayError
+from fedart_nb.files import cache_folder
 from fedart_nb.relay.limits import Limits
 from fedart_nb.relay.server import run
 from fedart_nb.relay.tls import Certificate
@@ -58,7 +58,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    default = settings.cache_folder() / "relay"
+    default = cache_folder() / "relay"
     add("--data", type=Path, default=default, metavar="DIR", help="folder of messages and attachments (%(default)s)")
     add("--host", default=host, help="address to listen on (%(default)s)")
     add("--port", type=int, default=port, help="port; 0 takes a free one (%(default)s)")

@@ -187,6 +187,11 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         end_waiting(self._application)
+        if self.config.is_ssl:  # a client that is idle would be waited for until it says goodbye, which it does not
+            for connection in tuple(self.server_state.connections):
+                cycle = getattr(connection, "cycle", None)
+                if cycle is None or cycle.response_complete:
+                    connection.transport.abort()
         await super().shutdown(sockets)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import httpx
@@ -12,7 +13,7 @@ import pytest
 
 import fedart_nb.relay
 from fedart_nb.errors import RelayError
-from fedart_nb.relay import RelayClient, create_room, serve_in_thread
+from fedart_nb.relay import Limits, RelayClient, create_room, serve_in_thread
 from fedart_nb.relay.__main__ import main
 from fedart_nb.secagg import Identity
 
@@ -85,3 +86,16 @@ def test_the_public_names_are_there() -> None:
     for name in fedart_nb.relay.__all__:
         assert getattr(fedart_nb.relay, name) is not None
     assert sorted(set(fedart_nb.relay.__all__)) == sorted(fedart_nb.relay.__all__)
+
+
+def test_every_limit_is_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    for limit in fields(Limits):
+        name = limit.name.replace("_", "-")
+        assert f"--{name} N" in shown or f"--max-{name} N" in shown
+    assert main(["--data", str(tmp_path), "--max-members", "513"]) == 2
+    assert "at most 512" in capsys.readouterr().err
+    assert main(["--data", str(tmp_path), "--keep-days", "0"]) == 2
+    assert "Limit keep_days is 0" in capsys.readouterr().err
