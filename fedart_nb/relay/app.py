@@ -224,6 +224,8 @@ async def _wait_for_messages(
 
 
 async def _outbox(request: Request) -> Response:
+    room, claimed_id = request.path_params["room"], reading.claimed_id(request)
+    await run_in_threadpool(_mailbox(request).require_member, room, claimed_id)  # before a stranger's body is kept
     body = await reading.small_body(request)
     mailbox, room, signed = await _member(request, sha256_hex(body))
     return JSONResponse({"seq": await run_in_threadpool(mailbox.post, room, signed.member_id, body)})

@@ -95,6 +95,11 @@ class Mailbox:
             if not fresh.rowcount:
                 raise Refused(401, "This very request was made before.", "Sign a new one; a copied request is refused.")
 
+    def require_member(self, room: str, member_id: str) -> None:
+        """Refuse whoever is not in the room."""
+        with self._lock:
+            self._books.require_member(room, member_id)
+
     def create_room(self, room: str, token_sha256: str, public_key: bytes) -> None:
         """Open a room whose host is the owner of `public_key`; again with the same values is no error."""
         host_id = identity_id(public_key)

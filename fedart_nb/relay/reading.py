@@ -13,8 +13,19 @@ from fedart_nb.errors import WireError
 from fedart_nb.relay.limits import Refused
 from fedart_nb.relay.signing import SignedRequest, read_signature
 from fedart_nb.relay.wire import HEADER_LIMIT_BYTES, parse_json
+from fedart_nb.secagg.identity import identity_id
 
-__all__ = ["announced_bytes", "body_chunks", "fields", "number", "range_start", "sha256", "signer", "small_body"]
+__all__ = [
+    "announced_bytes",
+    "body_chunks",
+    "claimed_id",
+    "fields",
+    "number",
+    "range_start",
+    "sha256",
+    "signer",
+    "small_body",
+]
 
 _SILENCE_LIMIT_S = 30.0  # a body must go on within this
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -29,12 +40,24 @@ def signer(request: Request, body_sha256: str) -> SignedRequest:
     query = request.scope["query_string"].decode("latin-1")
     signed = read_signature(request.headers, request.method, f"{path}?{query}" if query else path, body_sha256)
     if signed is None:
-        raise Refused(
-            401,
-            "The request has no signature that fits it.",
-            "Use the RelayClient; if you do, something between you and the relay changes requests.",
-        )
+        raise _unsigned()
     return signed
+
+
+def claimed_id(request: Request) -> str:
+    """Who a request says that it is from. Nothing is proved by it, but strangers are sent away before they say more."""
+    key = request.headers.get("fedart-key", "")
+    if not _SHA256.fullmatch(key):
+        raise _unsigned()
+    return identity_id(bytes.fromhex(key))
+
+
+def _unsigned() -> Refused:
+    return Refused(
+        401,
+        "The request has no signature that fits it.",
+        "Use the RelayClient; if you do, something between you and the relay changes requests.",
+    )
 
 
 async def body_chunks(request: Request) -> AsyncIterator[bytes]:

@@ -198,8 +198,16 @@ def test_a_length_that_is_no_length_is_refused(artist: Caller, length: str) -> N
 
 def test_a_message_above_64_kib_is_refused(artist: Caller, http: Any) -> None:
     assert_refused(artist.post("/v1/rooms/room/outbox", b"x" * 70_000), 413, "a message may have 65536")
-    response = http.post("/v1/rooms/room/outbox", content=b"", headers={"content-length": TEN_GIB})
+    signed = artist.signed("POST", "/v1/rooms/room/outbox")
+    response = http.post("/v1/rooms/room/outbox", content=b"", headers={**signed, "content-length": TEN_GIB})
     assert_refused(response, 413, TEN_GIB)
+
+
+def test_a_strangers_message_is_refused_before_it_is_read(host: Caller, caller: Callable[[], Caller]) -> None:
+    stranger = caller()
+    signed_for_another_body = stranger.signed("POST", "/v1/rooms/room/outbox", "0" * 64)
+    response = stranger.http.post("/v1/rooms/room/outbox", content=b"x" * 999, headers=signed_for_another_body)
+    assert_refused(response, 403, "is not in the room")  # had it been read, the signature would be what is wrong
 
 
 def test_an_attachment_too_large_for_the_relay_is_refused_by_its_announcement(artist: Caller) -> None:
