@@ -11,7 +11,12 @@ from pathlib import Path
 
 from .errors import SecAggError
 
-__all__ = ["FolderKeeper", "folder_name", "write_private"]
+__all__ = ["FolderKeeper", "cache_folder", "folder_name", "write_private"]
+
+
+def cache_folder() -> Path:
+    """`FEDART_HOME`, else `~/.cache/fedart_nb`; not created here."""
+    return Path(os.environ.get("FEDART_HOME") or Path.home() / ".cache" / "fedart_nb")
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -453,3 +453,9 @@ def test_a_plan_with_an_unknown_entry_is_refused() -> None:
 def test_an_unknown_rule_is_refused_with_those_known() -> None:
     with pytest.raises(RoundError, match="fedavg"):
         aggregate("median", tensors(), tensors(), 1)
+
+
+def test_an_attachment_that_is_nested_without_end_is_refused_with_a_sentence() -> None:
+    header = b"[" * 100_000
+    with pytest.raises(RoundError, match="no safetensors"):
+        metadata_of(len(header).to_bytes(8, "little") + header)
