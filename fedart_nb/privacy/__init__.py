@@ -19,11 +19,16 @@ from __future__ import annotations
 
 from fedart_nb.privacy.accounting import ACCOUNTANTS, Gaussian, Mechanism, Skellam, epsilon
 from fedart_nb.privacy.clipping import clip_factors, clip_update
+from fedart_nb.privacy.ledger import Budget, Entry, Ledger
 from fedart_nb.privacy.planning import Plan, default_delta, plan, solve_noise
+from fedart_nb.privacy.statement import statement
 
 __all__ = [
     "ACCOUNTANTS",
+    "Budget",
+    "Entry",
     "Gaussian",
+    "Ledger",
     "Mechanism",
     "Plan",
     "Skellam",
@@ -33,4 +38,5 @@ __all__ = [
     "epsilon",
     "plan",
     "solve_noise",
+    "statement",
 ]
