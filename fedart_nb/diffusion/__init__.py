@@ -4,6 +4,7 @@ from .adapters import ATTENTION_AND_UP_CONVOLUTIONS, Adapter, AdapterConfig, att
 from .backbone import Backbone
 from .families import ATTENTION, Conditioning
 from .latents import LatentSet, cache_latents, latents_of
+from .private import PrivateTraining
 from .sampling import draw, sample
 from .training import PERSONAL, TrainConfig, TrainState, denoising_loss, train
 
@@ -16,6 +17,7 @@ __all__ = [
     "Backbone",
     "Conditioning",
     "LatentSet",
+    "PrivateTraining",
     "TrainConfig",
     "TrainState",
     "attached",
