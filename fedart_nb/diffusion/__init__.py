@@ -5,6 +5,7 @@ from .backbone import Backbone
 from .families import ATTENTION, Conditioning
 from .latents import LatentSet, cache_latents, latents_of
 from .private import PrivateTraining
+from .protection import PicturePrivacy
 from .sampling import draw, sample
 from .training import PERSONAL, TrainConfig, TrainState, denoising_loss, train
 
@@ -17,6 +18,7 @@ __all__ = [
     "Backbone",
     "Conditioning",
     "LatentSet",
+    "PicturePrivacy",
     "PrivateTraining",
     "TrainConfig",
     "TrainState",

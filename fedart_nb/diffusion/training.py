@@ -151,6 +151,7 @@ def train(
     private: PrivateTraining | None = None,
     ledger: Ledger | None = None,
     purpose: str = "training",
+    leaves: str = "nothing",
 ) -> Iterator[Step | Trained]:
     """Train one adapter and yield a `Step` after every optimiser step, then one `Trained`.
 
@@ -166,8 +167,9 @@ def train(
         resume: a state from an earlier `Step`; its own configuration wins, except for `steps`.
         private: clip every picture's gradient and add noise (`diffusion/private.py`); samples are Poisson then, and
             `config.batch` is what to expect of them.
-        ledger: pays for private training before its first step, under the name `purpose`. What is resumed pays anew for
-            the steps that are left: nobody could tell whether they are trained for the first time.
+        ledger: pays for private training before its first step, under the name `purpose`; `leaves` says in its
+            statement what leaves the kernel. What is resumed pays anew for the steps that are left: nobody could tell
+            whether they are trained for the first time.
 
     Raises:
         TrainingError: no pictures, or the loss is no longer a number.
@@ -194,7 +196,13 @@ def train(
         ledger.spend(
             private.mechanism(pictures=len(data), batch=config.batch, steps=steps),
             purpose=purpose,
-            record={"pictures": len(data), "parameters": adapter.size, "clip_norm": private.clip_norm},
+            record={
+                "pictures": len(data),
+                "parameters": adapter.size,
+                "clip_norm": private.clip_norm,
+                "draws": private.draws,
+                "left": leaves,
+            },
         )
     generator = torch.Generator()
     if resume:
