@@ -74,7 +74,7 @@ class Gaussian:
 
 @dataclass(frozen=True, slots=True)
 class Skellam:
-    """`steps` sums of integer vectors under Skellam noise (Agarwal, Kairouz & Liu 2110.04995, theorem 3.5).
+    """`steps` sums of integer vectors under Skellam noise (Agarwal, Kairouz & Liu 2110.04995).
 
     Attributes:
         variance: mu, of the noise in the whole sum that is certain to be there, in integer units squared.

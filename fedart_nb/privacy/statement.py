@@ -17,6 +17,10 @@ _ACCOUNTANTS = {
     "rdp": "Rényi differential privacy (Mironov 2017; right also when settings are chosen after looking at results)",
     "prv": "privacy loss distributions (Gopi et al. 2021; right where settings were fixed beforehand)",
 }
+_NEIGHBOURS = {
+    "picture": f"{NEIGHBOURS} picture",
+    "artist": "one artist's update replaced by zeros (who takes part is seen anyway)",
+}
 _LEFT_OUT = (
     "Pictures that are nearly the same count as several pictures: epsilon is for one of them.",
     "How many pictures there are, the batch, the steps and the clip norm count as known to everybody.",
@@ -54,7 +58,7 @@ def statement(ledger: Ledger, *, where: str = "this computer") -> str:
         f"| where | {where} |",
         f"| what left the kernel | {_left(entries)} |",
         f"| unit of protection | one {budget.unit} |",
-        f"| neighbouring data | {NEIGHBOURS} {budget.unit} |",
+        f"| neighbouring data | {_NEIGHBOURS[budget.unit]} |",
         f"| delta | {budget.delta:g} |",
         f"| accountant | {budget.accountant}: {_ACCOUNTANTS[budget.accountant]} |",
         f"| entries | {len(entries)}; hash of the last line {ledger.to_json()['head'][:16]}… |",
@@ -77,7 +81,7 @@ def statement(ledger: Ledger, *, where: str = "this computer") -> str:
 
 
 def meaning_of(spent: float, delta: float, unit: str) -> str:
-    """What an epsilon means, as odds: the hypothesis testing reading of Kairouz, Oh & Viswanath 1311.0776, theorem 2.1.
+    """What an epsilon means, as odds: the hypothesis testing reading (Kairouz, Oh & Viswanath 1311.0776).
 
     >>> meaning_of(0.0, 1e-3, "picture")
     'Nothing was spent: nothing that left says anything about a picture.'
