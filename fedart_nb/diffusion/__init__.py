@@ -1,6 +1,7 @@
 """The frozen backbone, LoRA adapters on it, training and sampling."""
 
 from .adapters import ATTENTION_AND_UP_CONVOLUTIONS, Adapter, AdapterConfig, attached, initial_adapter
+from .auditing import audit_training
 from .backbone import Backbone
 from .families import ATTENTION, Conditioning
 from .latents import LatentSet, cache_latents, latents_of
@@ -23,6 +24,7 @@ __all__ = [
     "TrainConfig",
     "TrainState",
     "attached",
+    "audit_training",
     "cache_latents",
     "denoising_loss",
     "draw",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..errors import PrivacyError
 from ..events import GradientNorms
@@ -20,7 +21,7 @@ from ..privacy.clipping import check_clip_norm, clip_factors
 from ..privacy.noise import SecureRandom
 from .per_picture import PerPicture
 
-__all__ = ["PrivateStep", "PrivateTraining"]
+__all__ = ["Canaries", "PrivateStep", "PrivateTraining"]
 
 _MAX_DRAWS = 256
 
@@ -59,6 +60,33 @@ class PrivateTraining:
         return Gaussian(float(self.noise_multiplier), min(1.0, batch / pictures), steps)
 
 
+class Canaries:
+    """Units of an audit: gradients that point along one parameter each, of which a coin said whether they are in.
+
+    They are sampled, clipped, summed and noised as pictures are, by the same lines (`PrivateStep`); what comes out at
+    their parameters is added up over the steps. Longer than the clip norm, so that a missing clip shows.
+
+    Attributes:
+        places: (m,), the parameter of each; included: (m,), the coins; length: of each gradient before clipping.
+        scores: (m,), sum over the steps of the noised sum at each place: higher for those that are in.
+    """
+
+    def __init__(self, places: NDArray[np.int64], *, length: float, random: SecureRandom | None = None) -> None:
+        self.places, self.length = places, length
+        self.included = (random or SecureRandom()).uniform(len(places)) < 0.5
+        self.scores = np.zeros(len(places))
+
+    def gradients(self, chosen: NDArray[np.bool_], clip_norm: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places and clipped values of those that are in the data and in a step's sample."""
+        present = self.places[self.included & chosen]
+        values = self.length * clip_factors(np.full(len(present), self.length), clip_norm)
+        return torch.from_numpy(present), torch.from_numpy(values)
+
+    def observe(self, noised: torch.Tensor) -> None:
+        """Take note of a step's noised sum, (parameters,)."""
+        self.scores += noised.detach().double().cpu().numpy()[self.places]
+
+
 class PrivateStep:
     """Computes the noised gradient of one step after the other into `Parameter.grad`.
 
@@ -68,6 +96,7 @@ class PrivateStep:
         pictures, batch: how many there are, and how many to expect in a sample.
         loss_scale: losses are multiplied with it on the way back, for half-precision gradients that would vanish.
         random: unpredictable unless a test says otherwise.
+        canaries: of an audit; they spoil what is learnt.
     """
 
     def __init__(
@@ -79,8 +108,10 @@ class PrivateStep:
         batch: int,
         loss_scale: float = 1.0,
         random: SecureRandom | None = None,
+        canaries: Canaries | None = None,
     ) -> None:
         self.private = private
+        self.canaries = canaries
         self.rate = private.mechanism(pictures=pictures, batch=batch, steps=1).sample_rate
         self.expected = self.rate * pictures
         self._gradients, self._pictures, self._loss_scale = gradients, pictures, loss_scale
@@ -120,9 +151,15 @@ class PrivateStep:
             total += torch.from_numpy(factors).to(rows) @ rows
             norms += length.tolist()
             loss_sum += float(loss.detach())
+        if self.canaries is not None:
+            sampled = self._random.chosen(len(self.canaries.places), self.rate)
+            places, values = self.canaries.gradients(sampled, private.clip_norm)
+            total.index_add_(0, places.to(device), values.to(total))
         if private.noise_multiplier:
             noise = torch.from_numpy(self._random.gaussian(gradients.size))
             total += (private.noise_multiplier * private.clip_norm * noise).to(total)
+        if self.canaries is not None:
+            self.canaries.observe(total)
         total /= self.expected
         parameters = list(gradients.parameters.values())
         for parameter, part in zip(parameters, total.split([p.numel() for p in parameters]), strict=True):

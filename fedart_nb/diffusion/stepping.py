@@ -12,7 +12,7 @@ from ..errors import PrivacyError
 from ..events import GradientNorms
 from .backbone import Backbone
 from .per_picture import PerPicture
-from .private import PrivateStep, PrivateTraining
+from .private import Canaries, PrivateStep, PrivateTraining
 
 __all__ = ["Losses", "Stepper", "agreed_privacy", "stepper"]
 
@@ -35,12 +35,14 @@ def stepper(
     draw: Callable[[], torch.Tensor],
     max_grad_norm: float,
     private: PrivateTraining | None,
+    canaries: Canaries | None = None,
 ) -> Iterator[Stepper]:
     """Yields what takes a step.
 
     Args:
         draw: the plain step's pictures, as indices; private steps draw a Poisson sample of their own.
         max_grad_norm: clips the plain step's whole gradient; private steps clip every picture's.
+        canaries: of an audit.
     """
     half = backbone.dtype == torch.float16
     if private is None:
@@ -60,7 +62,7 @@ def stepper(
         return
     with PerPicture(backbone.denoiser, learning).watching() as gradients:
         scale = _HALF_SCALE if half else 1.0
-        noised = PrivateStep(gradients, private, pictures=pictures, batch=batch, loss_scale=scale)
+        noised = PrivateStep(gradients, private, pictures=pictures, batch=batch, loss_scale=scale, canaries=canaries)
         taken = 0
 
         def step(losses: Losses) -> tuple[float, GradientNorms | None]:

@@ -28,7 +28,7 @@ from .backbone import Backbone
 from .families import Conditioning
 from .latents import LatentSet
 from .optimisers import moments_of, optimiser_of, restore
-from .private import PrivateTraining
+from .private import Canaries, PrivateTraining
 from .stepping import agreed_privacy, stepper
 
 __all__ = ["PERSONAL", "TrainConfig", "TrainState", "denoising_loss", "train"]
@@ -152,6 +152,7 @@ def train(
     ledger: Ledger | None = None,
     purpose: str = "training",
     leaves: str = "nothing",
+    canaries: Canaries | None = None,
 ) -> Iterator[Step | Trained]:
     """Train one adapter and yield a `Step` after every optimiser step, then one `Trained`.
 
@@ -170,6 +171,7 @@ def train(
         ledger: pays for private training before its first step, under the name `purpose`; `leaves` says in its
             statement what leaves the kernel. What is resumed pays anew for the steps that are left: nobody could tell
             whether they are trained for the first time.
+        canaries: gradients of an audit that are mixed in (`audit_training`); they spoil what is learnt.
 
     Raises:
         TrainingError: no pictures, or the loss is no longer a number.
@@ -238,6 +240,7 @@ def train(
                 draw=lambda: torch.randperm(len(data), generator=generator)[: config.batch],
                 max_grad_norm=config.max_grad_norm,
                 private=private,
+                canaries=canaries,
             )
         )
         while step < config.steps:

@@ -18,13 +18,16 @@ What a promise of epsilon leaves out is written in each ledger's statement.
 from __future__ import annotations
 
 from fedart_nb.privacy.accounting import ACCOUNTANTS, Gaussian, Mechanism, Skellam, epsilon
+from fedart_nb.privacy.audit import Audit, audit, epsilon_lower_bound
 from fedart_nb.privacy.clipping import clip_factors, clip_update
+from fedart_nb.privacy.distributed import SkellamSum, solve_skellam
 from fedart_nb.privacy.ledger import Budget, Entry, Ledger
 from fedart_nb.privacy.planning import Plan, default_delta, plan, solve_noise
 from fedart_nb.privacy.statement import statement
 
 __all__ = [
     "ACCOUNTANTS",
+    "Audit",
     "Budget",
     "Entry",
     "Gaussian",
@@ -32,11 +35,15 @@ __all__ = [
     "Mechanism",
     "Plan",
     "Skellam",
+    "SkellamSum",
+    "audit",
     "clip_factors",
     "clip_update",
     "default_delta",
     "epsilon",
+    "epsilon_lower_bound",
     "plan",
     "solve_noise",
+    "solve_skellam",
     "statement",
 ]

@@ -101,7 +101,7 @@ class SkellamSum:
 
     @property
     def l2(self) -> float:
-        """Most that one artist's rounded update can be long (the bound of conditional rounding in 2102.06387), in whole numbers."""
+        """The longest that one artist's rounded update can be, in whole numbers (conditional rounding, 2102.06387)."""
         c, d = self.clip_norm * self.scale, float(self.words)
         by_chance = c**2 + d / 4 + math.sqrt(2 * math.log(1 / _BETA)) * (c + math.sqrt(d) / 2)
         return min(c + math.sqrt(d), math.sqrt(by_chance))
@@ -166,14 +166,14 @@ class SkellamSum:
         if total.shape != (self.words,) or total.dtype != np.uint32:
             raise PrivacyError(f"A sum of {total.dtype} {total.shape}; expected uint32 ({self.words},).")
         centred = total.view(np.int32).astype(np.float64) / self.scale
-        out: NDArray[np.float64] = (hadamard(centred) * self._signs)[: self.size]
-        return out
+        out: NDArray[np.float64] = hadamard(centred) * self._signs
+        return out[: self.size]
 
     @cached_property
     def _signs(self) -> NDArray[np.float64]:
         stream = Cipher(algorithms.AES256(self.seed), modes.CTR(bytes(16))).encryptor()
         bits = np.unpackbits(np.frombuffer(stream.update(bytes(-(-self.words // 8))), np.uint8))[: self.words]
-        return 1.0 - 2.0 * bits
+        return np.where(bits, -1.0, 1.0)
 
     def _rounded(self, x: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
         """Rounded up or down by chance, right on average, and again until the norm is within `l2`."""
