@@ -29,7 +29,7 @@ from fedart_nb.errors import PrivacyError
 from fedart_nb.privacy.accounting import Skellam, epsilon
 from fedart_nb.privacy.clipping import check_clip_norm, clip_factors
 
-__all__ = ["SkellamSum", "hadamard", "solve_skellam"]
+__all__ = ["SkellamSum", "Words", "hadamard", "solve_skellam"]
 
 Words = NDArray[np.uint32]
 
