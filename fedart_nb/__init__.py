@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fedart_nb.recipe import Recipe, read_recipe
     from fedart_nb.relay import Invite
     from fedart_nb.session import Session
-    from fedart_nb.widgets import ArtPanel, HostPanel, RelayViewPanel, RoomPanel, StylePanel, TrainPanel
+    from fedart_nb.widgets import ArtPanel, HostPanel, LedgerPanel, RelayViewPanel, RoomPanel, StylePanel, TrainPanel
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,7 @@ __all__ = [
     "Invite",
     "Job",
     "Ledger",
+    "LedgerPanel",
     "Picture",
     "PicturePrivacy",
     "Recipe",
@@ -66,6 +67,7 @@ _HOMES = {
     "Invite": "relay",
     "Job": "jobs",
     "Ledger": "privacy",
+    "LedgerPanel": "widgets",
     "Picture": "art",
     "PicturePrivacy": "diffusion",
     "Recipe": "recipe",
