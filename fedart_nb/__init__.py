@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fedart_nb.art import ArtSet, Picture
-    from fedart_nb.diffusion import Adapter, AdapterConfig, Backbone, TrainConfig, sample, train
+    from fedart_nb.diffusion import Adapter, AdapterConfig, Backbone, PicturePrivacy, TrainConfig, sample, train
     from fedart_nb.errors import FedArtError
     from fedart_nb.host import Host
     from fedart_nb.jobs import Job
+    from fedart_nb.privacy import Ledger
     from fedart_nb.recipe import Recipe, read_recipe
     from fedart_nb.relay import Invite
     from fedart_nb.session import Session
-    from fedart_nb.widgets import ArtPanel, HostPanel, RelayViewPanel, RoomPanel, StylePanel, TrainPanel
+    from fedart_nb.widgets import ArtPanel, HostPanel, LedgerPanel, RelayViewPanel, RoomPanel, StylePanel, TrainPanel
 
 __version__ = "0.1.0"
 
@@ -37,7 +38,10 @@ __all__ = [
     "HostPanel",
     "Invite",
     "Job",
+    "Ledger",
+    "LedgerPanel",
     "Picture",
+    "PicturePrivacy",
     "Recipe",
     "RelayViewPanel",
     "RoomPanel",
@@ -62,7 +66,10 @@ _HOMES = {
     "HostPanel": "widgets",
     "Invite": "relay",
     "Job": "jobs",
+    "Ledger": "privacy",
+    "LedgerPanel": "widgets",
     "Picture": "art",
+    "PicturePrivacy": "diffusion",
     "Recipe": "recipe",
     "RelayViewPanel": "widgets",
     "RoomPanel": "widgets",

@@ -12,6 +12,9 @@
     │   └── RelayRefused      an answer that says no                     → do what it says
     ├── RoundError          a message does not fit the running round     → nothing is lost; the round goes on
     ├── SecAggError         somebody breaks the secure sum's rules       → take no further part in this attempt
+    ├── PrivacyError        a promise of privacy that cannot be kept     → another epsilon, noise or number of steps
+    │   ├── BudgetExceeded    training would cost more than is left      → more noise, fewer steps, a larger budget
+    │   └── LedgerError       a ledger is damaged or was changed         → what the message says; nothing is trained
     ├── MeasureError        pictures or features cannot be measured      → give what the message expects
     └── MissingExtra        an optional library is not installed         → the pip line in the message
 
@@ -24,9 +27,12 @@ __all__ = [
     "AdapterError",
     "ArtError",
     "BackboneError",
+    "BudgetExceeded",
     "FedArtError",
+    "LedgerError",
     "MeasureError",
     "MissingExtra",
+    "PrivacyError",
     "RelayError",
     "RelayRefused",
     "RelayUnreachable",
@@ -88,6 +94,18 @@ class RoundError(FedArtError):
 
 class SecAggError(FedArtError):
     """A message of the secure sum is damaged, forged, of another round, or breaks a rule that keeps updates hidden."""
+
+
+class PrivacyError(FedArtError):
+    """Noise, clipping, sampling or epsilon that no promise of privacy can be made with."""
+
+
+class BudgetExceeded(PrivacyError):
+    """The ledger's budget does not reach for this training; nothing was trained and nothing was spent."""
+
+
+class LedgerError(PrivacyError):
+    """A privacy ledger is damaged, was changed by hand, or belongs to another artist, room or unit."""
 
 
 class MeasureError(FedArtError):

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
+    "GradientNorms",
     "Joined",
     "Note",
     "RoundClosed",
@@ -24,8 +27,35 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class GradientNorms:
+    """Norms of the pictures' gradients in one private step, before they were clipped to `clip_norm`.
+
+    They are computed from the pictures and carry no noise, so they stay in the kernel, as losses do.
+    """
+
+    values: tuple[float, ...] = field(repr=False)
+    clip_norm: float
+
+    @property
+    def median(self) -> float:
+        """The median norm; 0 where the step's sample was empty."""
+        return statistics.median(self.values) if self.values else 0.0
+
+    @property
+    def clipped(self) -> float:
+        """Share of the pictures whose gradient was shortened."""
+        return sum(v > self.clip_norm for v in self.values) / max(1, len(self.values))
+
+    def __str__(self) -> str:
+        return f"{len(self.values)} pictures, median gradient norm {self.median:.3g}, {self.clipped:.0%} clipped"
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """One optimiser step. `index` counts from 1 to `total`; `held_out_loss` is None between validations."""
+    """One optimiser step. `index` counts from 1 to `total`; `held_out_loss` is None between validations.
+
+    In private training `norms` says how long the pictures' gradients were, and `loss` is NaN for an empty sample.
+    """
 
     index: int
     total: int
@@ -33,10 +63,12 @@ class Step:
     held_out_loss: float | None
     seconds: float
     state: Any = field(repr=False, compare=False, default=None)  # diffusion.TrainState: resume from here
+    norms: GradientNorms | None = field(repr=False, default=None)
 
     def __str__(self) -> str:
         held = "" if self.held_out_loss is None else f", held-out {self.held_out_loss:.4f}"
-        return f"step {self.index} of {self.total}: loss {self.loss:.4f}{held}"
+        loss = "no picture in the sample" if math.isnan(self.loss) else f"loss {self.loss:.4f}"
+        return f"step {self.index} of {self.total}: {loss}{held}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import SecAggError
 
-__all__ = ["FolderKeeper", "cache_folder", "folder_name", "write_private"]
+__all__ = ["FolderKeeper", "cache_folder", "folder_name", "locked", "write_private"]
 
 
 def cache_folder() -> Path:
@@ -31,12 +31,30 @@ def write_private(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    if os.name == "posix":
+    with suppress(OSError):  # Windows opens no folders; elsewhere the new name, too, survives a power cut
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the file `path` for the time of the `with` block; other threads and processes wait. A dead one lets go."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            import fcntl
+        except ImportError:  # pragma: no cover - Windows
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined, unused-ignore]
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def folder_name(name: str) -> str:
@@ -63,7 +81,7 @@ class FolderKeeper:
     def secret(self, digest: str) -> bytes:
         """The plan's secret, 32 bytes: made from the operating system's entropy when first asked for."""
         path = self._folder / f"{digest[:32]}.secret"
-        with self._alone():
+        with locked(self._folder / "lock"):
             if not path.exists():
                 write_private(path, secrets.token_bytes(32))
             return path.read_bytes()
@@ -75,7 +93,7 @@ class FolderKeeper:
 
     def remember(self, digest: str, state: Mapping[str, str]) -> None:
         """Write the state so that no crash loses it; SecAggError when another kernel has said something else."""
-        with self._alone():
+        with locked(self._folder / "lock"):
             for step, known in self.state(digest).items():
                 if state.get(step, known) != known:
                     raise SecAggError(
@@ -88,15 +106,3 @@ class FolderKeeper:
     def forget(self, digest: str) -> None:
         """Delete the secret."""
         (self._folder / f"{digest[:32]}.secret").unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process at a time, where the system has file locks."""
-        with (self._folder / "lock").open("ab") as file:
-            try:
-                import fcntl
-            except ImportError:  # pragma: no cover - Windows
-                yield
-                return
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield

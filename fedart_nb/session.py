@@ -22,6 +22,7 @@ from .diffusion import (
     AdapterConfig,
     Backbone,
     LatentSet,
+    PicturePrivacy,
     TrainConfig,
     TrainState,
     cache_latents,
@@ -30,9 +31,11 @@ from .diffusion import (
     sample,
     train,
 )
-from .errors import FedArtError, RelayUnreachable, RoundError, SecAggError, TrainingError
+from .diffusion.protection import Payment, ledger_places
+from .errors import FedArtError, PrivacyError, RelayUnreachable, RoundError, SecAggError, TrainingError
 from .events import Joined, Note, RoundClosed, RoundOpened, Sampled, SampleStep, Step, Trained, UpdateSent, Waiting
 from .files import FolderKeeper, folder_name, write_private
+from .privacy.ledger import Ledger
 from .relay import Envelope, Invite, RelayClient, Transport
 from .rounds import ArtistSide, RelayView, RoundPlan, Task, metadata_of, norm, pack, unpack, words_of
 from .secagg.identity import Identity
@@ -47,6 +50,9 @@ _POLL_S = 2.0
 _SIGN_OF_LIFE_S = 3.0  # or a quarter of the host's patience, if that is less
 #: Attachments of the host's messages; an SDXL adapter of rank 16 has about 100 MB.
 _LIMIT_BYTES = 512 * 1024 * 1024
+
+#: Where training that never leaves the kernel is accounted, if it is.
+_PERSONAL = "personal"
 
 _Consent = Callable[[Any], bool]
 
@@ -72,6 +78,10 @@ class Session:
             copied there.
         backbone: the embedded one by default, loaded when first needed.
 
+    Attributes:
+        privacy: how rounds are trained; None trains without noise. Budgets are kept in ledgers, one for each room, that
+            survive the kernel.
+
     Example:
         >>> session = Session("Ada")
         >>> session.art = ArtSet.sample("openmoji")
@@ -90,6 +100,7 @@ class Session:
         self.shared: Adapter | None = self._read_adapter("shared")
         self.transport: Transport | None = None
         self.invite: Invite | None = None
+        self.privacy: PicturePrivacy | None = None
         self.side: ArtistSide | None = None
         self.bytes_sent: int = self._read_room().get("bytes_sent", 0)
         self._backbone = backbone
@@ -140,24 +151,41 @@ class Session:
         adapter: AdapterConfig | None = None,
         resume: TrainState | None = None,
         on_shared: bool = True,
+        privacy: PicturePrivacy | None = None,
     ) -> Iterator[Step | Trained]:
         """Train the personal adapter, on top of the frozen shared one where there is one. It never leaves this kernel.
 
         `on_shared=False` trains on the bare backbone. The state is kept in the session folder every
         `config.validate_every` steps and where training is stopped, so that it also survives a kernel restart: pass
         `resume=session.resumable`, and `config` only for another number of steps.
+
+        `privacy` trains with noise, as is wise for an adapter that will be handed on, and pays from a ledger of its own
+        before the first step; what is resumed pays for the steps that are left, with the noise that it began with.
         """
         config = config or (resume.config if resume else PERSONAL)
         frozen = [(self.shared, 1.0)] if on_shared and self.shared else []
         start = None if resume else initial_adapter(self.backbone, adapter, seed=secrets.randbits(31))
+        data = self.latents("train")
+        private, ledger = resume.private if resume else None, None
+        if privacy is not None:
+            ledger = self._ledger_for(privacy, _PERSONAL)
+            if resume is None:
+                payment = privacy.payment(ledger, pictures=len(data), batch=config.batch, steps=config.steps)
+                private = payment.private
+        elif private is not None:
+            ledger = self.ledger(_PERSONAL)
         events = train(
             self.backbone,
-            self.latents("train"),
+            data,
             config=config,
             start=start,
             frozen=frozen,
             held_out=self._held_out(),
             resume=resume,
+            private=private,
+            ledger=ledger,
+            purpose="personal adapter",
+            leaves="nothing, unless the artist hands the adapter on",
         )
         unfinished: TrainState | None = None
         try:
@@ -175,6 +203,16 @@ class Session:
         finally:
             if unfinished is not None:
                 unfinished.save(self.folder / "personal.state")
+
+    def ledger(self, room: str | None = None) -> Ledger:
+        """What was spent in a room, the one that this session is in by default ("personal": for personal adapters).
+
+        Raises:
+            LedgerError: nothing was trained with noise there yet, or the ledger cannot be trusted.
+        """
+        room = room or self._room_id()
+        path, witness = self._ledger_places(room)
+        return Ledger.open(path, artist=self.identity.id, room=room, witness=witness)
 
     @property
     def safety_number(self) -> SafetyNumber | None:
@@ -257,7 +295,9 @@ class Session:
         """Take part in the room's rounds until the host closes it (or `until_round` is over).
 
         `consent(plan)` is asked before anything of a round is trained or sent; False skips the round. Without it every
-        round is joined. What goes wrong with one message is a `Note` of level "error"; the rounds go on.
+        round is joined. With `session.privacy` set, rounds are trained with noise and paid for from the room's ledger;
+        a round that the budget does not reach for is skipped before anything is trained. What goes wrong with one
+        message is a `Note` of level "error"; the rounds go on.
         """
         side, transport = self._in_room()
         yield Joined(transport.room, self.name)
@@ -291,9 +331,12 @@ class Session:
                 plan = side.plan
                 agreed = self._agreed == replace(plan, attempt=1)  # the same round again: that was asked before
                 contribute = agreed or (consent(plan) if consent else True)
+                unpaid = self._why_unpaid(plan) if contribute else ""
+                contribute = contribute and not unpaid
                 self._agreed = replace(plan, attempt=1) if contribute else None
                 self._send(side.answer(contribute=contribute))
-                yield RoundOpened(plan.number, plan.total) if contribute else Note(f"Round {plan.number} skipped.")
+                skipped = Note(f"Round {plan.number} skipped. {unpaid}".strip(), "warning" if unpaid else "info")
+                yield RoundOpened(plan.number, plan.total) if contribute else skipped
             if side.task is not None:
                 yield from self._contribute(side.task)
             self._write_room()
@@ -343,7 +386,12 @@ class Session:
         plan = task.plan
         path = self._update_path(plan)
         if not path.exists():
-            update, told = yield from self._trained_update(plan)
+            try:
+                update, told = yield from self._trained_update(plan)
+            except PrivacyError as error:
+                side.task = None
+                yield Note(f"Round {plan.number} goes on without you: {error}", "error")
+                return
             about = {"pictures": str(len(self.latents("train"))), "metrics": json.dumps(told)}
             write_private(path, pack(update, about))  # masked twice, it must be the same: kept until the round is over
             del update
@@ -367,18 +415,32 @@ class Session:
 
     def _trained_update(
         self, plan: RoundPlan
-    ) -> Generator[Step, None, tuple[dict[str, NDArray[np.float32]], dict[str, float]]]:
+    ) -> Generator[Step | Note, None, tuple[dict[str, NDArray[np.float32]], dict[str, float]]]:
         """The update, and what `plan.metrics` may ask for: mean losses of the first and the last quarter of steps."""
         side, _ = self._in_room()
         start = self._shared_of(side.shared)
         config = TrainConfig(
             steps=plan.local_steps, batch=plan.batch, learning_rate=plan.learning_rate, validate_every=0
         )
+        data = self.latents("train")
+        payment = self._payment(plan)
+        if payment is not None:
+            yield Note(str(payment))
         self._send(side.progress(0, plan.local_steps))
         told = time.monotonic()
         every_s = min(_SIGN_OF_LIFE_S, plan.patience_s / 4)
         trained, losses = start, list[float]()
-        for event in train(self.backbone, self.latents("train"), config=config, start=start):
+        events = train(
+            self.backbone,
+            data,
+            config=config,
+            start=start,
+            private=payment.private if payment else None,
+            ledger=payment.ledger if payment else None,
+            purpose=f"round {plan.number}",
+            leaves=f"a masked update of {start.size:,} numbers, known to others in a sum",
+        )
+        for event in events:
             if isinstance(event, Trained):
                 trained = event.adapter
                 continue
@@ -391,6 +453,47 @@ class Session:
         quarter = max(1, len(losses) // 4)
         means = {"loss_before": float(np.mean(losses[:quarter])), "loss_after": float(np.mean(losses[-quarter:]))}
         return {f"{start.part}.{name}": delta for name, delta in trained.minus(start).items()}, means
+
+    def _payment(self, plan: RoundPlan) -> Payment | None:
+        """With what noise to train a round so that the budget lasts for those to come, and who pays; None without."""
+        if self.privacy is None:
+            return None
+        if plan.metrics:
+            raise PrivacyError(
+                f"The plan asks for {', '.join(plan.metrics)}: losses on your pictures, which no noise covers. Ask the "
+                "host for a room without metrics, or set session.privacy = None."
+            )
+        ledger = self._ledger_for(self.privacy, self._room_id())
+        return self.privacy.payment(
+            ledger,
+            pictures=len(self.latents("train")),
+            batch=plan.batch,
+            steps=plan.local_steps,
+            rounds_left=plan.total - plan.number + 1,
+            name=f"round {plan.number}",
+        )
+
+    def _why_unpaid(self, plan: RoundPlan) -> str:
+        """Why the budget does not reach for a round, or "" if it does, or nothing is to be trained for it."""
+        if self._update_path(plan).exists():
+            return ""
+        try:
+            payment = self._payment(plan)
+        except PrivacyError as error:
+            return str(error)
+        return payment.refusal if payment is not None else ""
+
+    def _ledger_for(self, privacy: PicturePrivacy, room: str) -> Ledger:
+        pictures = len(self.latents("train"))
+        home = settings.cache_folder()
+        return privacy.open_ledger(self.folder, home, artist=self.identity.id, room=room, pictures=pictures)
+
+    def _ledger_places(self, room: str) -> tuple[Path, Path]:
+        return ledger_places(self.folder, settings.cache_folder(), artist=self.identity.id, room=room)
+
+    def _room_id(self) -> str:
+        _, transport = self._in_room()
+        return f"{transport.room}-{transport.host_id[:16]}"
 
     def _update_path(self, plan: RoundPlan) -> Path:
         """Where the update for this attempt lies until the round is over, with that of an earlier one in its place.

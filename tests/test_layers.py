@@ -65,6 +65,7 @@ def test_only_widgets_and_lessons_know_ipywidgets(path: Path) -> None:
         ("fedart_nb", HEAVY),
         ("fedart_nb.cli", HEAVY),
         ("fedart_nb.art", ("torch", "ipywidgets", "IPython")),
+        ("fedart_nb.privacy", ("torch", "opacus", "scipy", "ipywidgets", "IPython", "matplotlib")),
         ("fedart_nb.secagg", ("torch", "ipywidgets", "IPython")),
         ("fedart_nb.secagg.identity", ("torch", "ipywidgets", "IPython")),
         ("fedart_nb.relay", ("torch", "ipywidgets", "IPython", "PIL", "matplotlib")),

@@ -1,9 +1,12 @@
 """The frozen backbone, LoRA adapters on it, training and sampling."""
 
 from .adapters import ATTENTION_AND_UP_CONVOLUTIONS, Adapter, AdapterConfig, attached, initial_adapter
+from .auditing import audit_training
 from .backbone import Backbone
 from .families import ATTENTION, Conditioning
 from .latents import LatentSet, cache_latents, latents_of
+from .private import PrivateTraining
+from .protection import PicturePrivacy
 from .sampling import draw, sample
 from .training import PERSONAL, TrainConfig, TrainState, denoising_loss, train
 
@@ -16,9 +19,12 @@ __all__ = [
     "Backbone",
     "Conditioning",
     "LatentSet",
+    "PicturePrivacy",
+    "PrivateTraining",
     "TrainConfig",
     "TrainState",
     "attached",
+    "audit_training",
     "cache_latents",
     "denoising_loss",
     "draw",

@@ -22,11 +22,14 @@ from safetensors.torch import save_file
 from .. import settings
 from ..errors import FedArtError, TrainingError
 from ..events import Step, Trained
+from ..privacy.ledger import Ledger
 from .adapters import Adapter, AdapterConfig, attached, initial_adapter
 from .backbone import Backbone
 from .families import Conditioning
 from .latents import LatentSet
 from .optimisers import moments_of, optimiser_of, restore
+from .private import Canaries, PrivateTraining
+from .stepping import agreed_privacy, stepper
 
 __all__ = ["PERSONAL", "TrainConfig", "TrainState", "denoising_loss", "train"]
 
@@ -86,6 +89,7 @@ class TrainState:
     generator: torch.Tensor = field(repr=False)
     loss_before: float | None
     seconds: float
+    private: PrivateTraining | None = None
 
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, atomically."""
@@ -103,6 +107,7 @@ class TrainState:
             "step": self.step,
             "loss_before": self.loss_before,
             "seconds": self.seconds,
+            "private": asdict(self.private) if self.private else None,
         }
         temporary = path.with_suffix(".tmp")
         save_file(tensors, temporary, metadata={"fedart": json.dumps(numbers)})
@@ -128,6 +133,7 @@ class TrainState:
                 generator=tensors["generator"],
                 loss_before=numbers["loss_before"],
                 seconds=float(numbers["seconds"]),
+                private=PrivateTraining(**numbers["private"]) if numbers.get("private") else None,
             )
         except (OSError, SafetensorError, FedArtError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"Cannot resume from {str(path)!r} ({type(error).__name__}); start anew.") from error
@@ -142,6 +148,11 @@ def train(
     frozen: Sequence[tuple[Adapter, float]] = (),
     held_out: LatentSet | None = None,
     resume: TrainState | None = None,
+    private: PrivateTraining | None = None,
+    ledger: Ledger | None = None,
+    purpose: str = "training",
+    leaves: str = "nothing",
+    canaries: Canaries | None = None,
 ) -> Iterator[Step | Trained]:
     """Train one adapter and yield a `Step` after every optimiser step, then one `Trained`.
 
@@ -155,9 +166,18 @@ def train(
         start: adapter to continue from; a fresh one (B = 0) by default.
         held_out: cached pictures for validation on fixed noise; never learnt from.
         resume: a state from an earlier `Step`; its own configuration wins, except for `steps`.
+        private: clip every picture's gradient and add noise (`diffusion/private.py`); samples are Poisson then, and
+            `config.batch` is what to expect of them.
+        ledger: pays for private training before its first step, under the name `purpose`; `leaves` says in its
+            statement what leaves the kernel. What is resumed pays anew for the steps that are left: nobody could tell
+            whether they are trained for the first time.
+        canaries: gradients of an audit that are mixed in (`audit_training`); they spoil what is learnt.
 
     Raises:
         TrainingError: no pictures, or the loss is no longer a number.
+        BudgetExceeded: the ledger does not reach; nothing was trained.
+        PrivacyError: what was asked for cannot be private: a seed, a ledger without `private`, a network that mixes
+            pictures.
 
     Example:
         >>> for event in train(backbone, cache_latents(backbone, art), config=TrainConfig(steps=20)):
@@ -168,19 +188,36 @@ def train(
     config = config or TrainConfig()
     if resume is not None:
         config = replace(resume.config, steps=config.steps)
+    begun = resume.private if resume else None
+    private = agreed_privacy(
+        private, begun=begun, resumed=resume is not None, seed=config.seed, paid=ledger is not None
+    )
     adapter = resume.adapter if resume else start or initial_adapter(backbone, AdapterConfig())
+    if ledger is not None and private is not None:
+        steps = max(1, config.steps - (resume.step if resume else 0))
+        ledger.spend(
+            private.mechanism(pictures=len(data), batch=config.batch, steps=steps),
+            purpose=purpose,
+            record={
+                "pictures": len(data),
+                "parameters": adapter.size,
+                "clip_norm": private.clip_norm,
+                "draws": private.draws,
+                "left": leaves,
+            },
+        )
     generator = torch.Generator()
     if resume:
         generator.set_state(resume.generator)
     else:
         generator.manual_seed(secrets.randbits(63) if config.seed is None else config.seed)
 
-    with attached(backbone, [*frozen, (adapter, 1.0)], trainable=len(frozen)) as names, _quick(backbone) as half:
+    with ExitStack() as undo:
+        names = undo.enter_context(attached(backbone, [*frozen, (adapter, 1.0)], trainable=len(frozen)))
+        half = undo.enter_context(_quick(backbone))
         denoiser = backbone.denoiser
         learning = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
         optimiser = optimiser_of(learning.values(), learning_rate=config.learning_rate, eight_bit=config.eight_bit)
-        # Gradients of half-precision activations would vanish without it; it does nothing for other number types.
-        scaler = torch.amp.GradScaler(backbone.device.type, init_scale=2.0**10, enabled=backbone.dtype == torch.float16)
         if resume:
             restore(optimiser, resume.moments)
         spent, step = (resume.seconds, resume.step) if resume else (0.0, 0)
@@ -188,19 +225,29 @@ def train(
         after = before
         last = time.monotonic()
         denoiser.train()
+
+        def losses(index: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
+                return _losses(backbone, data, config, generator, index)
+
+        take_step = undo.enter_context(
+            stepper(
+                backbone,
+                learning,
+                optimiser,
+                pictures=len(data),
+                batch=config.batch,
+                draw=lambda: torch.randperm(len(data), generator=generator)[: config.batch],
+                max_grad_norm=config.max_grad_norm,
+                private=private,
+                canaries=canaries,
+            )
+        )
         while step < config.steps:
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * _schedule(step, config)
-            with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
-                loss = _batch_loss(backbone, data, config, generator)
-            optimiser.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            scaler.unscale_(optimiser)
-            torch.nn.utils.clip_grad_norm_(list(learning.values()), config.max_grad_norm)
-            scaler.step(optimiser)
-            scaler.update()
-            value = float(loss.detach())
-            if not math.isfinite(value):
+            value, norms = take_step(losses)
+            if not math.isfinite(value) and (norms is None or norms.values):  # an empty sample has no loss
                 raise TrainingError(
                     f"The loss became {value} at step {step + 1}. Lower the learning rate ({config.learning_rate:g})."
                 )
@@ -211,8 +258,9 @@ def train(
             now = time.monotonic()
             spent, last = spent + now - last, now
             snapshot = replace(adapter, tensors=_snapshot(learning, names[-1]))
-            state = TrainState(snapshot, config, step, moments_of(optimiser), generator.get_state(), before, spent)
-            yield Step(step, config.steps, value, checked, spent, state)
+            moments = moments_of(optimiser)
+            state = TrainState(snapshot, config, step, moments, generator.get_state(), before, spent, private)
+            yield Step(step, config.steps, value, checked, spent, state, norms)
         final = replace(adapter, tensors=_snapshot(learning, names[-1]))
     yield Trained(final, step, before, after, spent)
 
@@ -283,15 +331,17 @@ def _loss_now(backbone: Backbone, data: LatentSet, draws: int = _VALIDATION_DRAW
     return total / (draws * len(x))
 
 
-def _batch_loss(backbone: Backbone, data: LatentSet, config: TrainConfig, generator: torch.Generator) -> torch.Tensor:
-    n = min(config.batch, len(data))
-    index = torch.randperm(len(data), generator=generator)[:n].to(data.latents.device)
+def _losses(
+    backbone: Backbone, data: LatentSet, config: TrainConfig, generator: torch.Generator, index: torch.Tensor
+) -> torch.Tensor:
+    """Losses of the pictures at `index`, (n,), each with a noise, a timestep and a chance to lose its caption."""
+    n, index = len(index), index.to(data.latents.device)
     x0, told = data.latents[index], data.embeddings[index]
     dropped = (torch.rand(n, generator=generator) < config.caption_dropout).to(x0.device)
     told = told.where(~dropped, data.empty)
     t = backbone.process.sample_t(n, generator, config.timestep_shift).to(x0.device)
     eps = torch.randn(x0.shape, generator=generator).to(x0.device)
-    return _error(backbone, x0, told, t, eps).mean()
+    return _error(backbone, x0, told, t, eps)
 
 
 def _error(

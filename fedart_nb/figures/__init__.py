@@ -2,8 +2,20 @@
 
 from fedart_nb.figures.curves import loss_curve, smoothed
 from fedart_nb.figures.drawn import Drawn, table_html
+from fedart_nb.figures.privacy import gradient_norms, spending
 from fedart_nb.figures.relay import relay_view
 from fedart_nb.figures.sheets import contact_sheet, png_bytes
 from fedart_nb.figures.themes import OKABE_ITO
 
-__all__ = ["OKABE_ITO", "Drawn", "contact_sheet", "loss_curve", "png_bytes", "relay_view", "smoothed", "table_html"]
+__all__ = [
+    "OKABE_ITO",
+    "Drawn",
+    "contact_sheet",
+    "gradient_norms",
+    "loss_curve",
+    "png_bytes",
+    "relay_view",
+    "smoothed",
+    "spending",
+    "table_html",
+]

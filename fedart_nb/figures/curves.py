@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
@@ -47,7 +48,7 @@ def loss_curve(
     `total` fixes the right end of the axis while training goes on; `before` is the held-out loss at step 0. The axes
     are linear and begin where the losses do, not at zero. Works with any number of steps, none included.
     """
-    steps = list(steps)
+    steps = [step for step in steps if math.isfinite(step.loss)]  # a private step's sample may be empty
     index, losses = [step.index for step in steps], [float(step.loss) for step in steps]
     held_out = [(step.index, float(step.held_out_loss)) for step in steps if step.held_out_loss is not None]
     if before is not None and steps:

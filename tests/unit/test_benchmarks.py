@@ -145,3 +145,15 @@ def test_the_real_denoisers_have_their_published_sizes_and_a_wrong_one_is_refuse
     assert [line["value"] for line in lines] == [4 * line["baseline"]["parameters"] for line in lines]
     assert json.loads(json.dumps(lines)) == lines
     assert lines[0]["value"] == 4 * 797_184  # rank 4 on the attention projections, as diffusers' example trains
+
+
+def test_all_three_ways_of_a_private_benchmark_take_their_steps_and_leave_no_adapter_behind(
+    bench, backbone: Backbone, files: list[Path]
+) -> None:
+    from fedart_nb.diffusion.latents import latents_of
+
+    pixels = np.stack([np.array(Image.open(file).resize((32, 32))) for file in files])
+    data = latents_of(backbone, pixels, ["cat", "dog", "red cat", "dog"], list("abcd"))
+    found = bench("privacy_step").compare(backbone, data, steps=1, repetitions=1)
+    assert all(len(times) == 1 and times[0] > 0 for times in found.values())
+    assert not any("lora_" in name or p.requires_grad for name, p in backbone.pipeline.unet.named_parameters())

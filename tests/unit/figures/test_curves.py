@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from xml.etree import ElementTree as ET
@@ -74,3 +75,10 @@ def test_pyplot_is_never_imported():
         "assert 'matplotlib.figure' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_private_step_with_an_empty_sample_leaves_no_gap() -> None:
+    steps = [Step(1, 3, 1.0, None, 0.1), Step(2, 3, math.nan, None, 0.2), Step(3, 3, 0.5, None, 0.3)]
+    drawn = loss_curve(steps)
+    assert "nan" not in drawn.alt
+    assert "no picture in the sample" in str(steps[1])

@@ -1,0 +1,126 @@
+"""A wish for picture-level privacy, and what it takes: a ledger for the room, and noise for the rounds to come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BudgetExceeded, LedgerError
+from ..files import folder_name
+from ..privacy.accounting import Accountant, Gaussian
+from ..privacy.ledger import Budget, Ledger
+from ..privacy.planning import default_delta
+from .private import PrivateTraining
+
+__all__ = ["Payment", "PicturePrivacy", "ledger_places"]
+
+#: More noise than so many clip norms is not solved for: it would spend the last of a budget on nothing.
+_MOST_NOISE = 100.0
+
+
+@dataclass(frozen=True)
+class PicturePrivacy:
+    """What an artist wants of privacy in one room: at most `epsilon` for each picture, over all rounds.
+
+    Attributes:
+        epsilon: the budget; delta: `default_delta` of the number of pictures unless given.
+        noise_multiplier: solved so that the budget lasts for all rounds, unless given.
+        clip_norm, draws: as in `PrivateTraining`.
+        accountant: "rdp" (right also when cells are run again) or "prv".
+
+    Example:
+        >>> session.privacy = PicturePrivacy(epsilon=8.0)
+        >>> for event in session.rounds():
+        ...     print(event)
+    """
+
+    epsilon: float = 8.0
+    delta: float | None = None
+    noise_multiplier: float | None = None
+    clip_norm: float = 0.1
+    draws: int = 1
+    accountant: Accountant = "rdp"
+
+    def __post_init__(self) -> None:
+        self.budget(1)
+        PrivateTraining(self.noise_multiplier or 0.0, clip_norm=self.clip_norm, draws=self.draws)
+
+    def budget(self, pictures: int) -> Budget:
+        """The budget with which a ledger is begun."""
+        delta = default_delta(pictures) if self.delta is None else self.delta
+        return Budget(self.epsilon, delta, "picture", self.accountant)
+
+    def open_ledger(self, folder: Path, home: Path, *, artist: str, room: str, pictures: int) -> Ledger:
+        """The ledger of this artist in this room, begun if there is none.
+
+        Args:
+            folder: the session's; home: where the second copy lies, out of its reach.
+
+        Raises:
+            LedgerError: it was begun for another epsilon, delta or accountant, or cannot be trusted.
+        """
+        path, witness = ledger_places(folder, home, artist=artist, room=room)
+        begun = path.exists() or witness.exists()
+        budget = None if begun else self.budget(pictures)
+        ledger = Ledger.open(path, artist=artist, room=room, budget=budget, witness=witness)
+        held = ledger.budget
+        wanted = (self.epsilon, held.delta if self.delta is None else self.delta, self.accountant)
+        if (held.epsilon, held.delta, held.accountant) != wanted or held.unit != "picture":
+            raise LedgerError(
+                f"This room's ledger has epsilon {held.epsilon} per {held.unit} at delta {held.delta:g} by "
+                f"{held.accountant}; asked for was {self.epsilon:g} at delta {wanted[1]:g} by {self.accountant}. Ask "
+                "for the same, or call change_budget(epsilon, why=...) on the ledger: it stays visible."
+            )
+        return ledger
+
+    def payment(
+        self, ledger: Ledger, *, pictures: int, batch: int, steps: int, rounds_left: int = 1, name: str = "training"
+    ) -> Payment:
+        """Noise such that what is left of the budget lasts for `rounds_left` rounds of `steps`, and the first's price.
+
+        Raises:
+            BudgetExceeded: nothing is left, or so little that noise would drown everything.
+        """
+        sigma = self.noise_multiplier
+        if sigma is None:
+            sigma = ledger.noise_for(sample_rate=min(1.0, batch / pictures), steps=steps * max(1, rounds_left))
+            if sigma > _MOST_NOISE:
+                raise BudgetExceeded(
+                    f"Epsilon {ledger.spent:.3g} of {ledger.budget.epsilon:g} is spent. What is left would take noise "
+                    f"of {sigma:.0f} clip norms, and nothing can be learnt under it. Nothing was trained; take part no "
+                    "more, or call change_budget."
+                )
+        private = PrivateTraining(sigma, clip_norm=self.clip_norm, draws=self.draws)
+        return Payment(private, ledger, private.mechanism(pictures=pictures, batch=batch, steps=steps), name)
+
+
+@dataclass(frozen=True)
+class Payment:
+    """One training's noise, its price, and the ledger that is to pay; nothing is spent by making it."""
+
+    private: PrivateTraining
+    ledger: Ledger
+    mechanism: Gaussian
+    name: str
+
+    @property
+    def refusal(self) -> str:
+        """Why the ledger will not pay, or ""."""
+        if self.ledger.allows(self.mechanism):
+            return ""
+        budget = self.ledger.budget
+        return f"It would bring epsilon to {self.ledger.cost(self.mechanism):.3g}; your budget is {budget.epsilon:g}."
+
+    def __str__(self) -> str:
+        budget = self.ledger.budget
+        return (
+            f"{self.name.capitalize()}: noise multiplier {self.private.noise_multiplier:.3g}; epsilon "
+            f"{self.ledger.cost(self.mechanism):.2f} of {budget.epsilon:g} afterwards, per {budget.unit} at delta "
+            f"{budget.delta:g}."
+        )
+
+
+def ledger_places(folder: Path, home: Path, *, artist: str, room: str) -> tuple[Path, Path]:
+    """Where the two copies of a ledger lie."""
+    name = folder_name(room)
+    return folder / "ledgers" / f"{name}.jsonl", home / "ledgers" / f"{artist[:16]}-{name}.jsonl"

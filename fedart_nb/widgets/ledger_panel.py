@@ -1,0 +1,205 @@
+"""The panel of the privacy ledger: what was spent, what is left, what that means, and the statement to keep."""
+
+from __future__ import annotations
+
+import json
+import math
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+
+from fedart_nb import settings
+from fedart_nb.errors import FedArtError
+from fedart_nb.figures import spending
+from fedart_nb.files import folder_name
+from fedart_nb.privacy import Entry, Ledger, statement
+from fedart_nb.privacy.statement import meaning_of
+from fedart_nb.widgets import parts
+from fedart_nb.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    from fedart_nb.session import Session
+
+__all__ = ["LedgerPanel"]
+
+
+class LedgerPanel(Panel):
+    """Privacy of one session in one room. `value` is the epsilon that was spent, or None before anything was.
+
+    Args:
+        room: "personal" for personal adapters; the room that the session is in otherwise.
+
+    Example:
+        >>> panel = LedgerPanel(session)
+        >>> panel.protect(8.0)  # rounds from now on are trained with noise, and paid for
+        >>> panel.look()
+        >>> panel.save("my-records")
+    """
+
+    title = "Privacy ledger"
+    lead = "What your rounds may tell about any one of your pictures, and what of it is spent."
+
+    def __init__(self, session: Session, *, room: str | None = None) -> None:
+        super().__init__(session)
+        self.session, self.room = session, room
+        self.ledger: Ledger | None = None
+        self.entries: tuple[Entry, ...] = ()
+        self.saved: tuple[Path, ...] = ()
+        self._build()
+        self._look_if_there()
+
+    def protect(self, epsilon: float | None = None) -> LedgerPanel:
+        """Train rounds with noise from now on, with at most `epsilon` for each picture (the slider's by default)."""
+        from fedart_nb.diffusion import PicturePrivacy
+
+        with self._reporting():
+            privacy = PicturePrivacy(epsilon=self._epsilon.value if epsilon is None else epsilon)
+            self._clear_error()
+            self.session.privacy = privacy
+            self._epsilon.value = privacy.epsilon
+            self._show()
+        return self
+
+    def stop_protecting(self) -> LedgerPanel:
+        """Train rounds without noise from now on. What was spent stays spent."""
+        with self._reporting():
+            self.session.privacy = None
+            self._show()
+        return self
+
+    def look(self) -> LedgerPanel:
+        """Read the ledger again."""
+        with self._reporting():
+            ledger = self.session.ledger(self.room)
+            entries = ledger.entries
+            with self._lock:
+                self._clear_error()
+                self.ledger, self.entries = ledger, entries
+                self.value = entries[-1].epsilon_after if entries else 0.0
+            self._show()
+        return self
+
+    def save(self, folder: str | Path | None = None) -> tuple[Path, Path]:
+        """Write the statement as Markdown and the ledger as JSON; the session's folder by default."""
+        with self._reporting():
+            ledger = self.look().ledger
+            if ledger is None:
+                raise FedArtError("There is no ledger to save yet. Train a round with privacy first.")
+            target = Path(folder) if folder is not None else self.session.folder / "privacy"
+            target.mkdir(parents=True, exist_ok=True)
+            name = folder_name(ledger.room)
+            text, data = target / f"privacy-{name}.md", target / f"privacy-{name}.json"
+            text.write_text(statement(ledger, where=settings.kernel_location()[0]), encoding="utf-8")
+            data.write_text(json.dumps(ledger.to_json(), indent=1), encoding="utf-8")
+            with self._lock:
+                self.saved = (text, data)
+                self._where.value = parts.notice(f"{text}\n{data}", level="success", title="Saved")
+                self._say("The statement is saved.", now=True)
+        return text, data
+
+    def _build(self) -> None:
+        self._epsilon = parts.field(
+            ipywidgets.FloatLogSlider(
+                value=8.0,
+                base=10,
+                min=-1,
+                max=2,
+                step=0.05,
+                description="Most epsilon for a picture",
+                readout_format=".2f",
+            ),
+            grow=True,
+        )
+        self._epsilon.observe(lambda _change: self._show(), "value")
+        self._protect = self._button("Protect my rounds", self.protect, icon="shield", style="primary")
+        self._stop = self._button("Stop protecting", self.stop_protecting, icon="times")
+        self._meaning, self._state = ipywidgets.HTML(), ipywidgets.HTML()
+        self._facts, self._figure, self._text = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
+        self._where = ipywidgets.HTML()
+        self._read = self._button("Read the ledger again", self.look, icon="refresh")
+        self._save = self._button("Save the statement", self.save, icon="download")
+        self._compose(
+            parts.card(
+                self._epsilon,
+                self._meaning,
+                parts.row(self._protect, self._stop),
+                self._state,
+                title="How much may be told",
+            ),
+            parts.card(
+                self._facts, self._figure, self._text, parts.row(self._read, self._save), self._where, title="Spent"
+            ),
+        )
+        self._show()
+
+    def _look_if_there(self) -> None:
+        """Nothing spent yet is no error to begin with."""
+        try:
+            self.look()
+        except FedArtError:
+            self._clear_error()
+
+    def _show(self) -> None:
+        privacy, ledger = self.session.privacy, self.ledger
+        wished = float(self._epsilon.value)
+        with self._lock:
+            self._meaning.value = parts.notice(
+                meaning_of(wished, 1e-3, "picture"), title=f"Epsilon {wished:.2g} at delta 0.001 means"
+            )
+            if privacy is None:
+                self._state.value = parts.notice(
+                    "What leaves your kernel is masked, and the sum of all has no noise: nothing bounds what it tells.",
+                    level="warning",
+                    title="Rounds are trained without noise",
+                )
+            else:
+                self._state.value = parts.notice(
+                    f"At most epsilon {privacy.epsilon:g} for each picture, over all rounds of a room. Every training "
+                    "is paid for before its first step; one that is stopped or repeated is not paid back.",
+                    level="success",
+                    title="Rounds are trained with noise",
+                )
+            self._facts.value = parts.facts(self._known())
+            if ledger is not None:
+                costs = [(entry.purpose, entry.epsilon_after) for entry in self.entries]
+                self._figure.value = spending(costs, budget=ledger.budget.epsilon).to_html()
+                text = statement(ledger, where=settings.kernel_location()[0])
+                self._text.value = (
+                    f"<details><summary>The statement</summary><pre class='fedart-scroll' tabindex='0'>{escape(text)}"
+                    "</pre></details>"
+                )
+                odd = "\n".join(ledger.warnings)
+                if odd:
+                    self._figure.value += parts.notice(odd, level="warning", title="Found while reading the ledger")
+        self._sync()
+
+    def _known(self) -> list[tuple[str, str]]:
+        ledger = self.ledger
+        if ledger is None:
+            return [("spent", "nothing yet in this room")]
+        budget = ledger.budget
+        spent = self.entries[-1].epsilon_after if self.entries else 0.0
+        of = "no limit" if budget.epsilon is None else f"{budget.epsilon:g}"
+        return [
+            ("room", ledger.room),
+            ("spent", f"epsilon {spent:.2f} of {of}" if math.isfinite(spent) else "everything: training without noise"),
+            ("for", f"one {budget.unit}, added or removed, at delta {budget.delta:g}"),
+            ("accountant", budget.accountant),
+            ("trainings paid for", str(len(self.entries))),
+            ("what it means", meaning_of(spent, budget.delta, budget.unit)),
+        ]
+
+    def _sync(self) -> None:
+        protected = self.session.privacy is not None
+        self._stop.disabled = not protected or self.is_busy
+        self._protect.disabled = self.is_busy
+        self._save.disabled = self.ledger is None
+
+    def _summary(self) -> list[tuple[str, str]]:
+        return self._known()
+
+    def _static_body(self) -> str:
+        parts_: list[Any] = [self._state.value, self._figure.value, self._text.value]
+        return "".join(map(str, parts_))
