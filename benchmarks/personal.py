@@ -295,8 +295,8 @@ def main() -> None:
     how = (
         f"rank {shape.rank}, alpha {shape.alpha:g}, lr {config.learning_rate:g}, {config.steps} steps of "
         f"{config.batch}, timestep shift "
-        f"{config.timestep_shift:g}, {size.draw_steps} drawing steps, {len(art)} artists, backbone "
-        f"{backbone.sha256[:8]}"
+        f"{config.timestep_shift:g}, emphasis {config.emphasis:g}, {size.draw_steps} drawing steps, {len(art)} artists, "
+        f"backbone {backbone.sha256[:8]}"
     )
     outcome = Outcome(runs, real, len(referee.galleries[""].concepts), threads, how)
     three = [style_figure(outcome), caption_figure(outcome), seconds_figure(outcome)]

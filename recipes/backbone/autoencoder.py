@@ -25,7 +25,7 @@ ANCHOR = 0.3
 
 
 def build(latent_channels: int) -> AutoencoderTiny:
-    """About 2.4 M parameters: 128x128x3 to latent_channels x16x16 and back."""
+    """About 2.3 M parameters: 128x128x3 to latent_channels x16x16 and back."""
     return AutoencoderTiny(
         encoder_block_out_channels=(64, 64, 64, 64),
         decoder_block_out_channels=(64, 64, 64, 64),

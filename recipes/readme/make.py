@@ -93,7 +93,9 @@ def _row(label: str, line: dict[str, Any]) -> str:
     """One figure with its interval; what it is compared with stands in the results file."""
     low, high = line.get("spread") or (None, None)
     interval = "" if low is None else f" ({low:g} to {high:g})"
-    return f"| {label} | {line['value']:g} {line['unit']}{interval} | `python benchmarks/{line['script']}.py --json` |"
+    value = f"{line['value']:,}" if isinstance(line["value"], int) else f"{line['value']:.4g}"
+    figure = f"{value} {line['unit']}".strip() + interval
+    return f"| {label} | {figure} | `python benchmarks/{line['script']}.py --json` |"
 
 
 def write_table(readme: Path, text: str) -> None:
