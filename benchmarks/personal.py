@@ -294,9 +294,8 @@ def main() -> None:
     shape, config = adapters[next(iter(art))].config, size.config(0)
     how = (
         f"rank {shape.rank}, alpha {shape.alpha:g}, lr {config.learning_rate:g}, {config.steps} steps of "
-        f"{config.batch}, timestep shift "
-        f"{config.timestep_shift:g}, emphasis {config.emphasis:g}, {size.draw_steps} drawing steps, {len(art)} artists, "
-        f"backbone {backbone.sha256[:8]}"
+        f"{config.batch}, timestep shift {config.timestep_shift:g}, emphasis {config.emphasis:g}, "
+        f"{size.draw_steps} drawing steps, {len(art)} artists, backbone {backbone.sha256[:8]}"
     )
     outcome = Outcome(runs, real, len(referee.galleries[""].concepts), threads, how)
     three = [style_figure(outcome), caption_figure(outcome), seconds_figure(outcome)]
