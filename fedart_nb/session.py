@@ -415,9 +415,8 @@ class Session:
     def _trained_update(self, plan: RoundPlan) -> Generator[Step | Note, None, dict[str, NDArray[np.float32]]]:
         side, _ = self._in_room()
         start = self._shared_of(side.shared)
-        config = TrainConfig(
-            steps=plan.local_steps, batch=plan.batch, learning_rate=plan.learning_rate, validate_every=0
-        )
+        rate = (self.privacy.learning_rate if self.privacy else None) or plan.learning_rate
+        config = TrainConfig(steps=plan.local_steps, batch=plan.batch, learning_rate=rate, validate_every=0)
         data = self.latents("train")
         payment = self._payment(plan)
         if payment is not None:

@@ -195,17 +195,7 @@ def train(
     adapter = resume.adapter if resume else start or initial_adapter(backbone, AdapterConfig())
     if ledger is not None and private is not None:
         steps = max(1, config.steps - (resume.step if resume else 0))
-        ledger.spend(
-            private.mechanism(pictures=len(data), batch=config.batch, steps=steps),
-            purpose=purpose,
-            record={
-                "pictures": len(data),
-                "parameters": adapter.size,
-                "clip_norm": private.clip_norm,
-                "draws": private.draws,
-                "left": leaves,
-            },
-        )
+        _pay(ledger, private, adapter, pictures=len(data), batch=config.batch, steps=steps, purpose=(purpose, leaves))
     generator = torch.Generator()
     if resume:
         generator.set_state(resume.generator)
@@ -216,7 +206,8 @@ def train(
         names = undo.enter_context(attached(backbone, [*frozen, (adapter, 1.0)], trainable=len(frozen)))
         half = undo.enter_context(_quick(backbone))
         denoiser = backbone.denoiser
-        learning = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
+        whole = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
+        learning = private.learning(whole) if private is not None else whole
         optimiser = optimiser_of(learning.values(), learning_rate=config.learning_rate, eight_bit=config.eight_bit)
         if resume:
             restore(optimiser, resume.moments)
@@ -257,12 +248,33 @@ def train(
             after = checked if checked is not None else after
             now = time.monotonic()
             spent, last = spent + now - last, now
-            snapshot = replace(adapter, tensors=_snapshot(learning, names[-1]))
+            snapshot = replace(adapter, tensors=_snapshot(whole, names[-1]))
             moments = moments_of(optimiser)
             state = TrainState(snapshot, config, step, moments, generator.get_state(), before, spent, private)
             yield Step(step, config.steps, value, checked, spent, state, norms)
-        final = replace(adapter, tensors=_snapshot(learning, names[-1]))
+        final = replace(adapter, tensors=_snapshot(whole, names[-1]))
     yield Trained(final, step, before, after, spent)
+
+
+def _pay(
+    ledger: Ledger,
+    private: PrivateTraining,
+    adapter: Adapter,
+    *,
+    pictures: int,
+    batch: int,
+    steps: int,
+    purpose: tuple[str, str],
+) -> None:
+    record = {
+        "pictures": pictures,
+        "parameters": private.size(adapter.tensors),
+        "clip_norm": private.clip_norm,
+        "draws": private.draws,
+        "left": purpose[1],
+    }
+    mechanism = private.mechanism(pictures=pictures, batch=batch, steps=steps)
+    ledger.spend(mechanism, purpose=purpose[0], record=record)
 
 
 @contextmanager
@@ -289,11 +301,11 @@ def _quick(backbone: Backbone) -> Iterator[bool]:
         yield half
 
 
-def _snapshot(learning: Mapping[str, torch.nn.Parameter], name: str) -> dict[str, NDArray[np.float32]]:
-    """The learning adapter's tensors by the names of `Adapter.tensors`, copied; far cheaper than a whole state dict."""
+def _snapshot(whole: Mapping[str, torch.nn.Parameter], name: str) -> dict[str, NDArray[np.float32]]:
+    """An adapter's tensors by the names of `Adapter.tensors`, copied; far cheaper than a whole state dict."""
     return {
         key.replace(f".{name}.", "."): value.detach().float().cpu().numpy().copy()
-        for key, value in sorted(learning.items())
+        for key, value in sorted(whole.items())
     }
 
 
