@@ -212,8 +212,7 @@ def train(
         if resume:
             restore(optimiser, resume.moments)
         spent, step = (resume.seconds, resume.step) if resume else (0.0, 0)
-        before = resume.loss_before if resume else (_loss_now(backbone, held_out) if held_out else None)
-        after = before
+        before = after = resume.loss_before if resume else (_loss_now(backbone, held_out) if held_out else None)
         last = time.monotonic()
         denoiser.train()
 
