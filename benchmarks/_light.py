@@ -3,7 +3,9 @@
 python benchmarks/_light.py host --folder F --relay URL --artists 4 --size 1000      prints the invite, then events
 python benchmarks/_light.py artist --folder F --invite LINK --name Ada               prints what it does
 
-`--die KIND:before` or `KIND:after` kills the process with SIGKILL right before or after it sends such a message.
+`--at KIND:before` or `KIND:after` kills the process with SIGKILL right before or after it sends such a message;
+`KIND:tell` says that it will send one now, `KIND:hold` also waits for a line on its standard input (`Process.go`).
+`--wait 1` lets a host wait, after the invite, for such a line.
 """
 
 from __future__ import annotations
@@ -28,18 +30,18 @@ from fedart_nb.relay.wire import sha256_hex
 from fedart_nb.rounds import ArtistSide, pack, unpack
 from fedart_nb.secagg import Identity
 
-__all__ = ["BACKBONE", "Process", "shared_adapter", "value_of"]
+__all__ = ["BACKBONE", "Process", "memory_mib", "shared_adapter", "value_of"]
 
 BACKBONE = "b" * 64
 _LIMIT_BYTES = 2**30
 
 
-class Dying:
-    """A transport that ends its own process with SIGKILL around one kind of message."""
+class Marked:
+    """A transport that ends its own process with SIGKILL, or stops for a moment, around one kind of message."""
 
-    def __init__(self, inner: Transport, die: str) -> None:
+    def __init__(self, inner: Transport, at: str) -> None:
         self._inner = inner
-        self._kind, _, self._when = die.partition(":")
+        self._kind, _, self._when = at.partition(":")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -48,6 +50,10 @@ class Dying:
         due = envelope.kind == self._kind
         if due and self._when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
+        if due and self._when in ("tell", "hold"):
+            say(about=envelope.kind)
+        if due and self._when == "hold":
+            sys.stdin.readline()
         seq = self._inner.send(envelope, identity)
         if due and self._when == "after":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -61,7 +67,8 @@ class Process:
         options = [text for key, value in settings.items() for text in (f"--{key.replace('_', '-')}", str(value))]
         command = [sys.executable, __file__, role, "--folder", str(folder), *options]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
         self.events: list[dict[str, Any]] = []
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -89,6 +96,12 @@ class Process:
             raise TimeoutError(f"no {key!r} among {self.events[-5:]}")
         return found[0]
 
+    def go(self) -> None:
+        """Let a process that waits go on."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
     def ended(self, limit_s: float = 120.0) -> None:
         """Wait until the process has ended by itself."""
         self._process.wait(limit_s)
@@ -108,8 +121,9 @@ class Process:
             self._process.kill()
         self._process.wait()
         self._reader.join()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _read(self) -> None:
         for line in self._process.stdout or ():
@@ -131,6 +145,13 @@ def value_of(artist: str) -> float:
     return int(artist[:4], 16) / 2**18
 
 
+def memory_mib(pid: int | None = None) -> dict[str, float]:
+    """Memory that a process holds (`now_mib`), and the most that it held so far (`peak_mib`); Linux only."""
+    lines = Path(f"/proc/{pid or 'self'}/status").read_text().splitlines()
+    held = dict(line.split(":", 1) for line in lines if line.startswith("Vm"))
+    return {name: int(held[key].split()[0]) / 1024 for name, key in (("now_mib", "VmRSS"), ("peak_mib", "VmHWM"))}
+
+
 def say(**event: Any) -> None:
     print(json.dumps(event | {"at": time.time()}), flush=True)
 
@@ -140,7 +161,7 @@ def artist(chosen: argparse.Namespace) -> None:
     chosen.folder.mkdir(parents=True, exist_ok=True)
     identity = Identity.load_or_create(chosen.folder / "identity.key")
     client = RelayClient(chosen.invite, identity, backoff_s=(0.05, 0.5))
-    transport: Any = Dying(client, chosen.die) if chosen.die else client
+    transport: Any = Marked(client, chosen.at) if chosen.at else client
     side = ArtistSide(
         room=client.room,
         host=client.host_id,
@@ -161,6 +182,7 @@ def artist(chosen: argparse.Namespace) -> None:
         say(sent=envelope.kind)
 
     send(side.hello())
+    say(ready=True, **memory_mib())
     cursor = 0
     while not side.closed:
         for seq, message in transport.receive(cursor, 5):
@@ -172,7 +194,8 @@ def artist(chosen: argparse.Namespace) -> None:
                 say(error=str(error))
             cursor = seq
             if envelope.kind == "result":
-                say(result=sha256_hex(envelope.attachments["shared"]), contributors=side.contributors)
+                result = sha256_hex(envelope.attachments["shared"])
+                say(result=result, contributors=side.contributors, **memory_mib())
         if side.needs_answer():
             send(side.answer(contribute=True))
         if side.task is not None:
@@ -192,7 +215,7 @@ def train(side: ArtistSide, kept: Path, chosen: argparse.Namespace, send: Any) -
         send(side.progress(int(10 * (1 - max(0.0, left_s) / max(chosen.train_s, 1e-9))), 10))
     if not kept.exists():
         write_private(kept, pack({n: np.full_like(a, value_of(side.me)) for n, a in task.shared.items()}))
-    say(trained=True)
+    say(trained=True, **memory_mib())
     try:
         send(side.submit(unpack(kept.read_bytes()), pictures=10))
     except FedArtError as error:
@@ -223,18 +246,22 @@ def host(chosen: argparse.Namespace) -> None:
             patience_s=chosen.patience_s,
         )
         studio._save()
-    if chosen.die:
-        studio.transport = Dying(studio.transport, chosen.die)  # type: ignore[arg-type,assignment]
-    say(invite=str(studio.invite))
+    if chosen.at:
+        studio.transport = Marked(studio.transport, chosen.at)  # type: ignore[arg-type,assignment]
+    say(invite=str(studio.invite), **memory_mib())
+    if chosen.wait:
+        sys.stdin.readline()
+        say(begun=True)
     for event in studio.rounds():
         say(event=type(event).__name__, text=str(event))
+    say(over=True, **memory_mib())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("role", choices=("artist", "host"))
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--die", default="")
+    parser.add_argument("--at", default="")
     parser.add_argument("--invite", default="")
     parser.add_argument("--name", default="Ada")
     parser.add_argument("--train-s", type=float, default=0.0)
@@ -243,6 +270,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--patience-s", type=float, default=5.0)
+    parser.add_argument("--wait", type=int, default=0)
     chosen = parser.parse_args()
     {"artist": artist, "host": host}[chosen.role](chosen)
 

@@ -29,7 +29,7 @@ examples:
   fedart demo                  a whole workshop on this computer: relay, host, three artists, two rounds
   fedart lab                   the notebooks in JupyterLab, with a relay beside them
   fedart lab --no-browser      the same, and only print the address
-  fedart relay --port 8765     a relay for a workshop; add --host 0.0.0.0 to let other computers in
+  fedart relay --port 8765     a relay for a workshop; --host 0.0.0.0 --tls-self-signed lets other computers in
   fedart check                 what this machine offers, and where your pictures would be loaded
 """
 

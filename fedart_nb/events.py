@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,12 +172,19 @@ class UpdateSent:
 
 @dataclass(frozen=True, slots=True)
 class RoundClosed:
-    """A round ended with a new shared adapter made of `contributors` updates."""
+    """A round ended with a new shared adapter made of `contributors` updates; `metrics` are means over them."""
 
     number: int
     total: int
     contributors: int
     adapter: Any = field(repr=False, default=None)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def means(self) -> str:
+        """The metrics as the end of a sentence; "" when there are none."""
+        return "".join(f", mean {name.replace('_', ' ')} {value:.4f}" for name, value in sorted(self.metrics.items()))
 
     def __str__(self) -> str:
-        return f"round {self.number} of {self.total} is over: a new shared adapter from {self.contributors} artists"
+        made = f"a new shared adapter from {self.contributors} artists"
+        return f"round {self.number} of {self.total} is over: {made}{self.means}"

@@ -9,11 +9,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["FolderKeeper", "folder_name", "locked", "write_private"]
+from .errors import SecAggError
+
+__all__ = ["FolderKeeper", "cache_folder", "folder_name", "locked", "write_private"]
+
+
+def cache_folder() -> Path:
+    """`FEDART_HOME`, else `~/.cache/fedart_nb`; not created here."""
+    return Path(os.environ.get("FEDART_HOME") or Path.home() / ".cache" / "fedart_nb")
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write `data` atomically to a file that only its owner may read; a crash leaves the old file or the new one."""
+    """Write `data` atomically to a file that only its owner may read; a crash leaves the old file or the new one.
+
+    When it returns, the new one is there for good, also after a power cut.
+    """
     temporary = path.with_name(path.name + ".tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
@@ -59,7 +69,8 @@ def folder_name(name: str) -> str:
 class FolderKeeper:
     """Keeps what a round must not lose (`rounds.Keeper`): one file with its secret, one with its commitments.
 
-    The secret's file is deleted when the round is over; the other one holds hashes only, and stays.
+    The secret's file is deleted when the round is over; the other one holds hashes only, and stays. Two kernels that
+    are opened on one folder by mistake are bound to the same words: whoever comes second with others is refused.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,9 +81,10 @@ class FolderKeeper:
     def secret(self, digest: str) -> bytes:
         """The plan's secret, 32 bytes: made from the operating system's entropy when first asked for."""
         path = self._folder / f"{digest[:32]}.secret"
-        if not path.exists():
-            write_private(path, secrets.token_bytes(32))
-        return path.read_bytes()
+        with locked(self._folder / "lock"):
+            if not path.exists():
+                write_private(path, secrets.token_bytes(32))
+            return path.read_bytes()
 
     def state(self, digest: str) -> Mapping[str, str]:
         """What `remember` was last given; {} at first."""
@@ -80,8 +92,16 @@ class FolderKeeper:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
     def remember(self, digest: str, state: Mapping[str, str]) -> None:
-        """Write the state so that no crash loses it."""
-        write_private(self._folder / f"{digest[:32]}.json", json.dumps(dict(state)).encode())
+        """Write the state so that no crash loses it; SecAggError when another kernel has said something else."""
+        with locked(self._folder / "lock"):
+            for step, known in self.state(digest).items():
+                if state.get(step, known) != known:
+                    raise SecAggError(
+                        f"Another kernel on {str(self._folder.parent)!r} has already said something else in the step "
+                        f"{step!r} of this round. Nothing was sent. Close one of the two notebooks, or give each a "
+                        "folder of its own."
+                    )
+            write_private(self._folder / f"{digest[:32]}.json", json.dumps({**self.state(digest), **state}).encode())
 
     def forget(self, digest: str) -> None:
         """Delete the secret."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .secagg.safety import SafetyNumber
 __all__ = ["Host"]
 
 _POLL_S = 1.0
+_LATE_S = 0.01  # a deadline is over when it is past
 _MAX_ATTEMPTS = 5  # in a row, before the host is asked what to do
 _ENDS = (Phase.DONE, Phase.ABORTED)
 _WAITED_FOR = {
@@ -96,11 +98,13 @@ class Host:
         patience_s: float = 60.0,
         clip: float = 1.0,
         weighting: str = "equal",
+        metrics: Sequence[str] = (),
         room: str | None = None,
         transport: Transport | None = None,
     ) -> Invite | None:
         """Make a room and the first shared adapter; returns the invite link (None with a transport of your own).
 
+        `metrics`: "loss_before", "loss_after": the room learns their means over all artists, nobody a single one.
         Nothing is trained yet; `rounds()` runs the rounds. A host that was restarted is already in its room.
         """
         if self._backbone is None:
@@ -122,6 +126,8 @@ class Host:
             host_key=self.identity.public_key.hex(),
             clip=clip,
             weighting=weighting,
+            metrics=tuple(sorted(metrics)),
+            nonce=secrets.token_hex(16),
             rank=first.config.rank,
             alpha=first.config.alpha,
             targets=first.config.targets,
@@ -179,7 +185,7 @@ class Host:
             self._send(answer)
         yield RoundOpened(plan.number, plan.total, self._names(tuple(self.members)))
         while engine.phase not in _ENDS:
-            for seq, envelope in transport.receive(cursor, _POLL_S):
+            for seq, envelope in transport.receive(cursor, min(_POLL_S, engine.patient_s() + _LATE_S)):
                 if engine.phase in _ENDS:
                     break  # what comes now belongs to the next attempt: a late hello, for example
                 cursor = seq
@@ -226,7 +232,7 @@ class Host:
         self._save()
         if result.dropped:
             yield Note(f"Round {plan.number} went on without {', '.join(self._names(result.dropped))}.", "warning")
-        yield RoundClosed(plan.number, plan.total, len(result.contributors), self.shared)
+        yield RoundClosed(plan.number, plan.total, len(result.contributors), self.shared, dict(result.metrics))
 
     def _said(self, plan: RoundPlan) -> list[Envelope]:
         """What this host had already said in this attempt before it was restarted, from the room's log."""

@@ -37,7 +37,7 @@ from .events import Joined, Note, RoundClosed, RoundOpened, Sampled, SampleStep,
 from .files import FolderKeeper, folder_name, write_private
 from .privacy.ledger import Ledger
 from .relay import Envelope, Invite, RelayClient, Transport
-from .rounds import ArtistSide, RelayView, RoundPlan, Task, norm, pack, unpack, words_of
+from .rounds import ArtistSide, RelayView, RoundPlan, Task, metadata_of, norm, pack, unpack, words_of
 from .secagg.identity import Identity
 from .secagg.safety import SafetyNumber
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 _POLL_S = 2.0
-_SIGN_OF_LIFE_S = 3.0
+_SIGN_OF_LIFE_S = 3.0  # or a quarter of the host's patience, if that is less
 #: Attachments of the host's messages; an SDXL adapter of rank 16 has about 100 MB.
 _LIMIT_BYTES = 512 * 1024 * 1024
 
@@ -59,13 +59,13 @@ _Consent = Callable[[Any], bool]
 
 @dataclass(frozen=True)
 class _Sent:
-    """The last update of this kernel, in memory alone."""
+    """The last update of this kernel, in memory alone, float32; `mean` when the round is over."""
 
     plan: RoundPlan
-    update: NDArray[np.float64]
+    update: NDArray[np.float32]
     envelope: Envelope
-    before: NDArray[np.float64]
-    after: NDArray[np.float64] | None = None
+    before: bytes
+    mean: NDArray[np.float32] | None = None
     contributors: int = 0
 
 
@@ -344,7 +344,7 @@ class Session:
     @property
     def can_look_back(self) -> bool:
         """Whether `relay_view` has a finished round to show."""
-        return self._sent is not None and self._sent.after is not None
+        return self._sent is not None and self._sent.mean is not None
 
     def relay_view(self, others: Sequence[Session] = ()) -> RelayView:
         """What the relay holds of the last finished round that this session sent an update in; its bytes are fetched.
@@ -356,19 +356,19 @@ class Session:
         """
         sent = self._sent
         _, transport = self._in_room()
-        if sent is None or sent.after is None:
+        if sent is None or sent.mean is None:
             raise RoundError("No round has ended with an update of this kernel in it yet. Take part in one first.")
         message = transport.fetch(sent.envelope, _LIMIT_BYTES).attachments["update"]
         known = {
-            other.name: other._sent.update
+            other.name: other._sent.update.astype(np.float64)
             for other in others
             if other._sent is not None and other._sent.plan.digest == sent.plan.digest and other is not self
         }
         return RelayView(
             number=sent.plan.number,
-            update=sent.update,
+            update=sent.update.astype(np.float64),
             held=words_of(message)[: len(sent.update)],
-            mean=sent.after - sent.before,
+            mean=sent.mean.astype(np.float64),
             contributors=sent.contributors,
             roster=len(self.side.artists) if self.side else sent.contributors,
             others=known,
@@ -385,21 +385,22 @@ class Session:
         side, _ = self._in_room()
         plan = task.plan
         path = self._update_path(plan)
-        if side.released(plan.number):
-            path.unlink(missing_ok=True)  # a sum with it may be known: two sums with one update in both tell too much
-        if path.exists():
-            update = unpack(path.read_bytes())
-        else:
+        if not path.exists():
             try:
-                update = yield from self._trained_update(plan)
+                update, told = yield from self._trained_update(plan)
             except PrivacyError as error:
                 side.task = None
                 yield Note(f"Round {plan.number} goes on without you: {error}", "error")
                 return
-            write_private(path, pack(update))  # masked twice, it must be the same: kept until the round is over
+            about = {"pictures": str(len(self.latents("train"))), "metrics": json.dumps(told)}
+            write_private(path, pack(update, about))  # masked twice, it must be the same: kept until the round is over
+            del update
+        kept = path.read_bytes()
+        update, about = unpack(kept), metadata_of(kept)
         try:
             warned = len(side.warnings)
-            envelope = side.submit(update, pictures=len(self.latents("train")))
+            pictures, told = int(about["pictures"]), json.loads(about["metrics"])
+            envelope = side.submit(update, pictures=pictures, metrics=told)
         except SecAggError as error:
             side.task = None
             yield Note(f"Round {plan.number} goes on without you: {error}", "error")
@@ -407,12 +408,15 @@ class Session:
         for sentence in side.warnings[warned:]:
             yield Note(sentence, "warning")
         self._send(envelope)
-        self._sent = _Sent(plan, _flat(update), replace(envelope, attachments={}), _flat(unpack(side.shared or b"")))
+        self._sent = _Sent(plan, _flat(update), replace(envelope, attachments={}), side.shared or b"")
         self.bytes_sent += envelope.attachments_bytes
         self._write_room()
         yield UpdateSent(plan.number, envelope.attachments_bytes, norm(update))
 
-    def _trained_update(self, plan: RoundPlan) -> Generator[Step | Note, None, dict[str, NDArray[np.float32]]]:
+    def _trained_update(
+        self, plan: RoundPlan
+    ) -> Generator[Step | Note, None, tuple[dict[str, NDArray[np.float32]], dict[str, float]]]:
+        """The update, and what `plan.metrics` may ask for: mean losses of the first and the last quarter of steps."""
         side, _ = self._in_room()
         start = self._shared_of(side.shared)
         rate = (self.privacy.learning_rate if self.privacy else None) or plan.learning_rate
@@ -423,7 +427,8 @@ class Session:
             yield Note(str(payment))
         self._send(side.progress(0, plan.local_steps))
         told = time.monotonic()
-        trained = start
+        every_s = min(_SIGN_OF_LIFE_S, plan.patience_s / 4)
+        trained, losses = start, list[float]()
         events = train(
             self.backbone,
             data,
@@ -438,17 +443,25 @@ class Session:
             if isinstance(event, Trained):
                 trained = event.adapter
                 continue
-            if time.monotonic() - told > _SIGN_OF_LIFE_S:
+            losses.append(event.loss)
+            if time.monotonic() - told > every_s:
                 with contextlib.suppress(RelayUnreachable):  # training goes on; the update will find the relay again
                     self._send(side.progress(event.index, plan.local_steps))
                 told = time.monotonic()
             yield event
-        return {f"{start.part}.{name}": delta for name, delta in trained.minus(start).items()}
+        quarter = max(1, len(losses) // 4)
+        means = {"loss_before": float(np.mean(losses[:quarter])), "loss_after": float(np.mean(losses[-quarter:]))}
+        return {f"{start.part}.{name}": delta for name, delta in trained.minus(start).items()}, means
 
     def _payment(self, plan: RoundPlan) -> Payment | None:
         """With what noise to train a round so that the budget lasts for those to come, and who pays; None without."""
         if self.privacy is None:
             return None
+        if plan.metrics:
+            raise PrivacyError(
+                f"The plan asks for {', '.join(plan.metrics)}: losses on your pictures, which no noise covers. Ask the "
+                "host for a room without metrics, or set session.privacy = None."
+            )
         ledger = self._ledger_for(self.privacy, self._room_id())
         return self.privacy.payment(
             ledger,
@@ -482,8 +495,24 @@ class Session:
         return f"{transport.room}-{transport.host_id[:16]}"
 
     def _update_path(self, plan: RoundPlan) -> Path:
-        """Where this round's update lies until the round is over, the same for every attempt."""
-        return self.folder / "rounds" / f"update-{plan.number}-{plan.shared_sha256[:16]}.safetensors"
+        """Where the update for this attempt lies until the round is over, with that of an earlier one in its place.
+
+        Unless it had left in the earlier one: a sum with it may be known, and two sums with one update in both tell
+        too much. Then it is trained again.
+        """
+        side, _ = self._in_room()
+
+        def path_of(attempt: int) -> Path:
+            digest = replace(plan, attempt=attempt).digest
+            return self.folder / "rounds" / f"update-{plan.number}-{digest[:16]}.safetensors"
+
+        path = path_of(plan.attempt)
+        for old in filter(Path.exists, map(path_of, range(1, plan.attempt))):
+            if side.released(plan.number) or path.exists():
+                old.unlink()
+            else:
+                old.replace(path)
+        return path
 
     def _take_result(self, envelope: Envelope) -> Iterator[RoundClosed]:
         side, _ = self._in_room()
@@ -492,12 +521,13 @@ class Session:
         self.shared = self._shared_of(side.shared)
         self.shared.save(self.folder / "shared")
         if self._sent is not None and self._sent.plan.number == envelope.round:
-            self._sent = replace(self._sent, after=_flat(unpack(side.shared or b"")), contributors=side.contributors)
+            mean = _flat(unpack(side.shared or b"")) - _flat(unpack(self._sent.before))
+            self._sent = replace(self._sent, before=b"", mean=mean, contributors=side.contributors)
         for path in (self.folder / "rounds").glob(f"update-{envelope.round}-*.safetensors"):
             path.unlink()
         total = envelope.body.get("total")
         total = total if isinstance(total, int) else envelope.round
-        yield RoundClosed(envelope.round, total, side.contributors, self.shared)
+        yield RoundClosed(envelope.round, total, side.contributors, self.shared, dict(side.metrics))
 
     def _shared_of(self, data: bytes | None) -> Adapter:
         if data is None:
@@ -543,5 +573,5 @@ class Session:
         write_private(self.folder / "room.json", json.dumps(data).encode())
 
 
-def _flat(tensors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-    return np.concatenate([tensors[name].reshape(-1).astype(np.float64) for name in sorted(tensors)])
+def _flat(tensors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.concatenate([tensors[name].reshape(-1) for name in sorted(tensors)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fedart_nb.files import cache_folder
+
 __all__ = ["cache_folder", "cpu_limit", "device", "fast_bfloat16", "fast_mode", "kernel_location", "limit_threads"]
 
 
@@ -63,11 +65,6 @@ def device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def cache_folder() -> Path:
-    """`FEDART_HOME`, else `~/.cache/fedart_nb`; not created here."""
-    return Path(os.environ.get("FEDART_HOME") or Path.home() / ".cache" / "fedart_nb")
 
 
 def kernel_location() -> tuple[str, bool]:

@@ -26,7 +26,9 @@ from fedart_nb.rehearsal import rehearse
 from fedart_nb.settings import fast_mode
 
 STEPS = 2 if fast_mode() else 12
-COMPANY = ["fluent_ink", "gameicons", "openmoji"] if fast_mode() else ["fluent_ink", "gameicons", "openmoji", "twemoji"]
+COMPANY = (
+    ["fluent_ink", "gameicons", "openmoji"] if fast_mode() else ["fluent_ink", "gameicons", "openmoji", "pixel_art"]
+)
 
 # %% [markdown]
 # ## 1. A round to look at

@@ -2,7 +2,9 @@
 
 Runs inside a virtual environment that holds flwr; `benchmarks/secagg.py` makes one and calls this file.
 
-    python flower_secagg.py vectors.npy DROPPED
+    python flower_secagg.py vectors.npy DROPPED [CLIP MAX_WEIGHT]
+
+Seconds are those of the processor (`time.process_time`); everything runs on one thread.
 """
 
 from __future__ import annotations
@@ -32,10 +34,11 @@ from flwr.supercore.primitives.asymmetric import bytes_to_private_key, bytes_to_
 mod = import_module("flwr.client.mod.secure_aggregation.secaggplus_mod")  # a function of that name hides the module
 
 CLIP, TARGET, MODULUS, MAX_WEIGHT = 8.0, 4194304, 4294967296, 1000.0  # SecAggPlusWorkflow's defaults
+WARM_UP = (5, 1000)  # artists and numbers of a round before the clock counts
 WEIGHT = 20  # examples of one artist
 
 
-def run(vectors: np.ndarray, dropped: int) -> dict[str, float]:
+def run(vectors: np.ndarray, dropped: int, clip: float = CLIP, max_weight: float = MAX_WEIGHT) -> dict[str, float]:
     """One round; seconds of the median client and of the server, and the error of the mean."""
     n = len(vectors)
     nodes = list(range(1, n + 1))
@@ -44,18 +47,18 @@ def run(vectors: np.ndarray, dropped: int) -> dict[str, float]:
         Key.SAMPLE_NUMBER: n,
         Key.SHARE_NUMBER: n,
         Key.THRESHOLD: n // 2 + 1,
-        Key.CLIPPING_RANGE: CLIP,
+        Key.CLIPPING_RANGE: clip,
         Key.TARGET_RANGE: TARGET,
         Key.MOD_RANGE: MODULUS,
-        Key.MAX_WEIGHT: MAX_WEIGHT,
+        Key.MAX_WEIGHT: max_weight,
     }
     states = {node: mod.SecAggPlusState() for node in nodes}
     spent = dict.fromkeys(nodes, 0.0)
 
     def timed(node: int, call: Any, *arguments: Any) -> Any:
-        started = time.perf_counter()
+        started = time.process_time()
         result = call(*arguments)
-        spent[node] += time.perf_counter() - started
+        spent[node] += time.process_time() - started
         return result
 
     public = {}
@@ -76,10 +79,10 @@ def run(vectors: np.ndarray, dropped: int) -> dict[str, float]:
         settings = {Key.SOURCE_LIST: sources, Key.CIPHERTEXT_LIST: texts}
         reply = timed(node, mod._collect_masked_vectors, states[node], settings, WEIGHT, parameters)
         wire = sum(len(data) for data in reply[Key.MASKED_PARAMETERS])
-        started = time.perf_counter()
+        started = time.process_time()
         arrays = [bytes_to_ndarray(data) for data in reply[Key.MASKED_PARAMETERS]]
         total = arrays if total is None else parameters_addition(total, arrays)
-        server += time.perf_counter() - started
+        server += time.process_time() - started
     dead = [node for node in nodes if node not in alive]
     collected: dict[int, list[bytes]] = {node: [] for node in nodes}
     for node in alive:
@@ -87,7 +90,7 @@ def run(vectors: np.ndarray, dropped: int) -> dict[str, float]:
         reply = timed(node, mod._unmask, states[node], settings)
         for owner, share in zip(reply[Key.NODE_ID_LIST], reply[Key.SHARE_LIST], strict=True):
             collected[owner].append(share)
-    started = time.perf_counter()
+    started = time.process_time()
     masked = parameters_mod(total, MODULUS)
     for node, shares in collected.items():
         secret = combine_shares(shares)
@@ -102,9 +105,9 @@ def run(vectors: np.ndarray, dropped: int) -> dict[str, float]:
             mask = pseudo_rand_gen(key, MODULUS, shape)
             masked = parameters_addition(masked, mask) if node > other else parameters_subtraction(masked, mask)
     ratio, masked = factor_extract(parameters_mod(masked, MODULUS))
-    (mean,) = dequantize(masked, CLIP, TARGET)
-    mean = (mean - (len(alive) - 1) * CLIP) * (TARGET / ratio)
-    unmask = time.perf_counter() - started
+    (mean,) = dequantize(masked, clip, TARGET)
+    mean = (mean - (len(alive) - 1) * clip) * (TARGET / ratio)
+    unmask = time.process_time() - started
     clear = vectors[: len(alive)].astype(np.float64).mean(axis=0)
     return {
         "client_s": float(np.median([spent[node] for node in alive])),
@@ -116,4 +119,6 @@ def run(vectors: np.ndarray, dropped: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(np.load(sys.argv[1], mmap_mode="r"), int(sys.argv[2]))))
+    run(np.zeros(WARM_UP, np.float32), 1)
+    settings = [float(text) for text in sys.argv[3:5]]
+    print(json.dumps(run(np.load(sys.argv[1], mmap_mode="r"), int(sys.argv[2]), *settings)))

@@ -30,6 +30,10 @@ _PIXELS_AT_ONCE = 32 * 128 * 128  # as many go through the autoencoder together;
 _loading = threading.Lock()  # loading patches torch's module constructors for all threads
 
 
+#: What the embedded pipeline draws best with; among 3, 5 and 7.5 (`recipes/backbone/README.md`).
+_EMBEDDED_GUIDANCE = 3.0
+
+
 class Backbone:
     """A frozen text-to-image latent diffusion pipeline.
 
@@ -188,7 +192,8 @@ class Backbone:
         """What `sample` uses when it is not told: few steps without guidance for distilled (turbo) pipelines."""
         family = self.family
         turbo = family.is_turbo(self.pipeline, self.name)
-        return family.turbo_steps_and_guidance if turbo else family.steps_and_guidance
+        steps, guidance = family.turbo_steps_and_guidance if turbo else family.steps_and_guidance
+        return steps, _EMBEDDED_GUIDANCE if self.name == "embedded" else guidance
 
     @cached_property
     def sha256(self) -> str:

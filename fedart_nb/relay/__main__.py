@@ -1,52 +1,115 @@
-"""`python -m fedart_nb.relay`: the relay as a process of its own."""
+"""`python -m fedart_nb.relay` and `fedart relay`: the relay as a process of its own.
+
+    fedart relay --port 8765                                           this computer, or behind a proxy that has TLS
+    fedart relay --host 0.0.0.0 --port 8765 --tls-self-signed          a workshop; hand out the address that it prints
+    fedart relay --host :: --port 443 --tls-cert full.pem --tls-key key.pem --open-rooms-with secret.txt
+
+As a JupyterHub service it needs no option: it listens where JUPYTERHUB_SERVICE_URL says, under
+JUPYTERHUB_SERVICE_PREFIX. Behind the hub's proxy add `--trusted-proxies 1`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from fedart_nb.errors import RelayError
+from fedart_nb.files import cache_folder
 from fedart_nb.relay.limits import Limits
 from fedart_nb.relay.server import run
+from fedart_nb.relay.tls import Certificate
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run; returns the exit status (2: it cannot be done like this)."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fedart_nb.relay", description="A blind mailbox for rooms of artists."
-    )
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder that holds messages and blobs; kept")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="port; 0 (the default) takes a free one")
-    parser.add_argument("--root-path", default="", metavar="PREFIX", help="prefix under which a proxy shows the relay")
-    parser.add_argument(
-        "--max-members", type=int, default=Limits().members, help="members a room (default %(default)s)"
-    )
-    parser.add_argument(
-        "--max-blob-bytes", type=int, default=Limits().blob_bytes, help="largest attachment (default %(default)s)"
-    )
-    parser.add_argument(
-        "--allow-public-without-tls",
-        action="store_true",
-        help="listen on a public address although nothing is encrypted",
-    )
-    options = parser.parse_args(arguments)
+    options = _parser(os.environ).parse_args(arguments)
     try:
         run(
             options.data,
             options.host,
             options.port,
-            limits=Limits(members=options.max_members, blob_bytes=options.max_blob_bytes),
+            limits=Limits(**{limit.name: getattr(options, limit.name) for limit in fields(Limits)}),
             root_path=options.root_path,
+            tls=_certificate(options),
+            opening_secret=_secret("--open-rooms-with", options.open_rooms_with),
+            metrics_token=_secret("--metrics-with", options.metrics_with),
+            trusted_proxies=options.trusted_proxies,
             allow_public_without_tls=options.allow_public_without_tls,
         )
     except RelayError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    host, port = _hub_address(environment)
+    parser = argparse.ArgumentParser(
+        prog="fedart relay",
+        description="A blind mailbox for rooms of artists.",
+        epilog=(__doc__ or "").partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    default = cache_folder() / "relay"
+    add("--data", type=Path, default=default, metavar="DIR", help="folder of messages and attachments (%(default)s)")
+    add("--host", default=host, help="address to listen on (%(default)s)")
+    add("--port", type=int, default=port, help="port; 0 takes a free one (%(default)s)")
+    prefix = environment.get("JUPYTERHUB_SERVICE_PREFIX", "")
+    add("--root-path", default=prefix, metavar="PREFIX", help="prefix under which a proxy shows the relay")
+    add("--trusted-proxies", type=int, default=0, metavar="N", help="own proxies whose X-Forwarded-For is true (0)")
+    tls = parser.add_argument_group("encryption")
+    tls.add_argument("--tls-cert", type=Path, metavar="PEM", help="certificate, with those that vouch for it")
+    tls.add_argument("--tls-key", type=Path, metavar="PEM", help="its key, without a password")
+    tls.add_argument("--tls-self-signed", action="store_true", help="make one; links then carry its fingerprint")
+    tls.add_argument("--allow-public-without-tls", action="store_true", help="let others reach it unencrypted")
+    secrets = parser.add_argument_group("secrets", "each the name of a file or of an environment variable")
+    secrets.add_argument("--open-rooms-with", metavar="FILE|ENV", help="only who knows this secret opens rooms")
+    secrets.add_argument("--metrics-with", metavar="FILE|ENV", help="answer at /metrics, to who knows this token")
+    limits = parser.add_argument_group("limits")
+    for limit in fields(Limits):
+        name = limit.name.replace("_", "-")
+        option = f"--{name}" if limit.name.startswith("keep") else f"--max-{name}"
+        what = f"{limit.metadata['what']} (%(default)s)"
+        limits.add_argument(option, dest=limit.name, type=int, default=limit.default, metavar="N", help=what)
+    return parser
+
+
+def _hub_address(environment: Mapping[str, str]) -> tuple[str, int]:
+    """Host and port that JupyterHub wants its service to listen on; else loopback and a free port."""
+    parts = urlsplit(environment.get("JUPYTERHUB_SERVICE_URL", ""))
+    return parts.hostname or "127.0.0.1", parts.port or 0
+
+
+def _certificate(options: argparse.Namespace) -> Certificate | None:
+    if options.tls_self_signed:
+        if options.tls_cert or options.tls_key:
+            raise RelayError("--tls-self-signed makes a certificate; leave --tls-cert and --tls-key out.")
+        return Certificate.self_signed(options.data, options.host)
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise RelayError("--tls-cert and --tls-key belong together; give both.")
+    return Certificate(options.tls_cert, options.tls_key) if options.tls_cert else None
+
+
+def _secret(option: str, name: str | None) -> str | None:
+    """The secret in a file or an environment variable; on the command line everybody on the machine could read it."""
+    if name is None:
+        return None
+    file = Path(name)
+    try:
+        secret = (file.read_text(encoding="utf-8") if file.is_file() else os.environ.get(name, "")).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RelayError(f"{option} {name}: the file cannot be read ({error}).") from error
+    if len(secret) < 8:
+        raise RelayError(f"{option} {name}: expected a file or environment variable with 8 characters or more in it.")
+    return secret
 
 
 if __name__ == "__main__":

@@ -1,50 +1,56 @@
 """The relay as a Starlette app: the mailbox's rules over HTTP, with long-polling and signed requests.
 
-    POST     /v1/rooms                        open a room                      {"room", "token_sha256"}
+    POST     /v1/rooms                        open a room                      {"room", "token_sha256", "opening"?}
     POST     /v1/rooms/{room}/join            become a member                  {"token"}
     GET      /v1/rooms/{room}/inbox           ?after=seq&wait=seconds          waits up to 25 s for a message
     POST     /v1/rooms/{room}/outbox          a sealed envelope as body        answers {"seq"}
-    PUT      /v1/rooms/{room}/blobs/{sha256}  upload; GET and HEAD to fetch
+    PUT      /v1/rooms/{room}/blobs/{sha256}  upload in one request
+    PATCH    /v1/rooms/{room}/blobs/{sha256}  ?offset=&size=&sha256=           one piece of a large upload
+    HEAD     /v1/rooms/{room}/blobs/{sha256}  200, or 404 with Upload-Offset   where an upload goes on
+    GET      /v1/rooms/{room}/blobs/{sha256}  fetch; Range: bytes=N- goes on
     GET      /v1/rooms/{room}/log             ?after=seq                       metadata of everything, host only
-    GET      /healthz                         the only one without a signature
+    GET      /healthz                         {"ok", "version", "draining"}    no signature; 503 while draining
+    GET      /metrics                         Authorization: Bearer TOKEN      only if the relay was given a token
 
-An error is {"error": what was wrong, "do": what helps} with status 400, 401, 403, 404, 409, 413 or 429.
+Pieces are what tus and IETF's resumable uploads do, except that offset, size and the piece's checksum stand in the
+query, where the signature covers them. An error is {"error": what was wrong, "do": what helps} with status 400, 401,
+403, 404, 408, 409, 413, 429 or 503; where it has a Retry-After, the same request will be taken later.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import logging
+import hmac
 import os
-import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from fedart_nb.errors import WireError
-from fedart_nb.relay.limits import Limits, Refused
+from fedart_nb import __version__
+from fedart_nb.relay import reading
+from fedart_nb.relay.answering import LOGGER_NAME, broken, file_response, handled, http_error, write_line
+from fedart_nb.relay.blobs import BlobWriter, PieceWriter
+from fedart_nb.relay.gate import Gate
+from fedart_nb.relay.limits import PIECE_BYTES, Limits, Refused
 from fedart_nb.relay.mailbox import INBOX_PAGE, Mailbox
-from fedart_nb.relay.signing import EMPTY_SHA256, SignedRequest, read_signature
-from fedart_nb.relay.wire import HEADER_LIMIT_BYTES, parse_json, sha256_hex
+from fedart_nb.relay.metrics import Metrics
+from fedart_nb.relay.signing import EMPTY_SHA256, SignedRequest
+from fedart_nb.relay.wire import sha256_hex
 
 __all__ = ["LOGGER_NAME", "WAIT_LIMIT_S", "app", "end_waiting"]
 
-LOGGER_NAME = "fedart_nb.relay"
 WAIT_LIMIT_S = 25.0  # proxies cut silent connections after 30 to 60 s
 
-_CHUNK_BYTES = 2**20
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_log = logging.getLogger(LOGGER_NAME)
-_Handler = Callable[[Request], Awaitable[Response]]
+_SWEEP_S = 60.0
+_CHUNK_BYTES = 2**18
 
 
 def app(
@@ -52,43 +58,60 @@ def app(
     limits: Limits | None = None,
     *,
     root_path: str = "",
+    opening_secret: str | None = None,
+    metrics_token: str | None = None,
+    trusted_proxies: int = 0,
+    sweep_s: float = _SWEEP_S,
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
     """Return the ASGI app over the mailbox in `data_folder`.
 
     `root_path` is the prefix under which the relay is seen (e.g. "/services/fedart"): it answers there and, for proxies
-    that cut the prefix off, without it. Raises RelayError when another relay uses the folder.
+    that cut the prefix off, without it. With an `opening_secret` only who knows it opens rooms; without a
+    `metrics_token` there are no metrics. `trusted_proxies`: see Gate. Every `sweep_s` seconds it looks for rooms that
+    have expired. Raises RelayError when another relay uses the folder.
     """
     mailbox = data_folder if isinstance(data_folder, Mailbox) else Mailbox(data_folder, limits, clock=clock)
 
     @contextlib.asynccontextmanager
-    async def lifespan(application: Starlette) -> Any:
+    async def lifespan(application: Starlette) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(_sweep_now_and_then(mailbox, sweep_s))
         yield
         end_waiting(application)
+        sweeping.cancel()
         if mailbox is not data_folder:
             mailbox.close()
 
     room = "/v1/rooms/{room}"
+    blob = f"{room}/blobs/{{sha256}}"
     routes: list[BaseRoute] = [
         Route("/healthz", _healthz),
-        Route("/v1/rooms", _handled(_create_room), methods=["POST"]),
-        Route(f"{room}/join", _handled(_join), methods=["POST"]),
-        Route(f"{room}/inbox", _handled(_inbox), methods=["GET"]),
-        Route(f"{room}/outbox", _handled(_outbox), methods=["POST"]),
-        Route(f"{room}/blobs/{{sha256}}", _handled(_put_blob), methods=["PUT"]),
-        Route(f"{room}/blobs/{{sha256}}", _handled(_get_blob), methods=["GET", "HEAD"]),
-        Route(f"{room}/log", _handled(_room_log), methods=["GET"]),
+        Route("/v1/rooms", handled(_create_room), methods=["POST"]),
+        Route(f"{room}/join", handled(_join), methods=["POST"]),
+        Route(f"{room}/inbox", handled(_inbox), methods=["GET"]),
+        Route(f"{room}/outbox", handled(_outbox), methods=["POST"]),
+        Route(blob, handled(_put_blob), methods=["PUT"]),
+        Route(blob, handled(_patch_blob), methods=["PATCH"]),
+        Route(blob, handled(_get_blob), methods=["GET", "HEAD"]),
+        Route(f"{room}/log", handled(_room_log), methods=["GET"]),
     ]
+    if metrics_token:
+        routes.append(Route("/metrics", handled(_metrics)))
     root_path = root_path.rstrip("/")
     if root_path:
         routes = [Mount(root_path, routes=routes), *routes]
     application = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error, Exception: _broken}
+        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: http_error, Exception: broken}
     )
-    application.state.mailbox = mailbox
-    application.state.prefix = root_path
-    application.state.waiting = set()
-    application.state.closing = False
+    application.router.redirect_slashes = False  # nobody is sent on to an address that a stranger's Host header names
+    state = application.state
+    state.mailbox = mailbox
+    state.prefix = root_path
+    state.gate = Gate(mailbox.limits, mailbox.clock, trusted_proxies=trusted_proxies)
+    state.metrics = Metrics()
+    state.opening_secret, state.metrics_token = opening_secret, metrics_token
+    state.waiting = set()
+    state.closing = False
     return application
 
 
@@ -99,19 +122,41 @@ def end_waiting(application: Starlette) -> None:
         bell.set()
 
 
+async def _sweep_now_and_then(mailbox: Mailbox, every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        rooms = await run_in_threadpool(mailbox.sweep)
+        if rooms:
+            write_line("expired", rooms=rooms)
+
+
 # --- routes -----------------------------------------------------------------------------------------------------
 
 
-async def _healthz(_: Request) -> Response:
-    return JSONResponse({"ok": True})
+async def _healthz(request: Request) -> Response:
+    draining: bool = request.app.state.closing
+    return JSONResponse({"ok": not draining, "version": __version__, "draining": draining}, 503 if draining else 200)
+
+
+async def _metrics(request: Request) -> Response:
+    state = request.app.state
+    if not _same(request.headers.get("authorization", ""), f"Bearer {state.metrics_token}"):
+        raise Refused(401, "The metrics need their token.", "Send Authorization: Bearer, and the token.")
+    gauges = await run_in_threadpool(state.mailbox.totals)
+    gauges |= {name: state.gate.taken(name) for name in ("waiting", "uploads")} | {"draining": int(state.closing)}
+    return PlainTextResponse(state.metrics.text(gauges), media_type="text/plain; version=0.0.4")
 
 
 async def _create_room(request: Request) -> Response:
-    body = await _small_body(request)
-    signed = _signer(request, sha256_hex(body))
-    fields = _fields(body, room=str, token_sha256=str)
-    if not _SHA256.fullmatch(fields["token_sha256"]):
-        raise Refused(400, "token_sha256 must be 64 hex digits.", "Send the sha256 of the room token, not the token.")
+    request.app.state.gate.knock(request)
+    body = await reading.small_body(request)
+    signed = reading.signer(request, sha256_hex(body))
+    fields = reading.fields(body, room=str, token_sha256=str, opening=str, optional="opening")
+    secret = request.app.state.opening_secret
+    if secret is not None and not _same(fields["opening"], secret):
+        message = "This relay opens rooms only for those who know its secret."
+        raise Refused(403, message, "Ask who runs it, and put #open=SECRET behind the relay's address.")
+    reading.sha256(fields["token_sha256"])
     mailbox = _mailbox(request)
 
     def work() -> dict[str, Any]:
@@ -123,24 +168,35 @@ async def _create_room(request: Request) -> Response:
 
 
 async def _join(request: Request) -> Response:
-    body = await _small_body(request)
-    signed = _signer(request, sha256_hex(body))
-    fields = _fields(body, token=str)
+    request.app.state.gate.knock(request)
+    body = await reading.small_body(request)
+    signed = reading.signer(request, sha256_hex(body))
+    fields = reading.fields(body, token=str)
     mailbox, room = _mailbox(request), request.path_params["room"]
 
     def work() -> dict[str, Any]:
         mailbox.admit(signed)
         host_id = mailbox.join(room, fields["token"], signed.public_key)
-        return {"room": room, "host_id": host_id, "blob_limit_bytes": mailbox.limits.blob_bytes}
+        limit = mailbox.limits.blob_bytes
+        return {"room": room, "host_id": host_id, "blob_limit_bytes": limit, "piece_bytes": PIECE_BYTES}
 
     return JSONResponse(await run_in_threadpool(work))
 
 
 async def _inbox(request: Request) -> Response:
-    signed = _signer(request, EMPTY_SHA256)
-    after, wait_s = int(_number(request, "after", 0)), min(_number(request, "wait", 0), WAIT_LIMIT_S)
-    mailbox, room = _mailbox(request), request.path_params["room"]
-    await run_in_threadpool(mailbox.admit, signed, room)
+    mailbox, room, signed = await _member(request, EMPTY_SHA256)
+    after = int(reading.number(request, "after", 0))
+    wait_s = min(reading.number(request, "wait", 0), WAIT_LIMIT_S)
+    place = request.app.state.gate.place("waiting", signed.member_id) if wait_s else contextlib.nullcontext()
+    with place:
+        messages = await _wait_for_messages(request, mailbox, room, signed.member_id, after, wait_s)
+    listed = [{"seq": seq, "envelope": data.decode()} for seq, data in messages]
+    return JSONResponse({"messages": listed, "more": len(listed) == INBOX_PAGE})
+
+
+async def _wait_for_messages(
+    request: Request, mailbox: Mailbox, room: str, member_id: str, after: int, wait_s: float
+) -> list[Any]:
     loop, bell = asyncio.get_running_loop(), asyncio.Event()
     deadline = loop.time() + wait_s
     state = request.app.state
@@ -154,194 +210,108 @@ async def _inbox(request: Request) -> Response:
     try:
         while True:
             bell.clear()
-            messages = await run_in_threadpool(mailbox.inbox, room, signed.member_id, after)
+            messages = await run_in_threadpool(mailbox.inbox, room, member_id, after)
             remaining_s = deadline - loop.time()
             if messages or remaining_s <= 0 or state.closing:
-                break
+                return list(messages)
             try:
                 await asyncio.wait_for(bell.wait(), remaining_s)
             except TimeoutError:
-                break
+                return []
     finally:
         stop()
         state.waiting.discard(bell)
-    listed = [{"seq": seq, "envelope": data.decode()} for seq, data in messages]
-    return JSONResponse({"messages": listed, "more": len(listed) == INBOX_PAGE})
 
 
 async def _outbox(request: Request) -> Response:
-    body = await _small_body(request)
-    signed = _signer(request, sha256_hex(body))
-    mailbox, room = _mailbox(request), request.path_params["room"]
-
-    def work() -> int:
-        mailbox.admit(signed, room)
-        return mailbox.post(room, signed.member_id, body)
-
-    return JSONResponse({"seq": await run_in_threadpool(work)})
+    room, claimed_id = request.path_params["room"], reading.claimed_id(request)
+    await run_in_threadpool(_mailbox(request).require_member, room, claimed_id)  # before a stranger's body is kept
+    body = await reading.small_body(request)
+    mailbox, room, signed = await _member(request, sha256_hex(body))
+    return JSONResponse({"seq": await run_in_threadpool(mailbox.post, room, signed.member_id, body)})
 
 
 async def _put_blob(request: Request) -> Response:
-    mailbox, room, sha256 = _mailbox(request), request.path_params["room"], _sha256_of(request)
-    signed = _signer(request, sha256)  # the path names the body's checksum: nothing is read before this fits
-    announced = _announced_bytes(request)
+    sha256 = reading.sha256(request.path_params["sha256"])
+    announced = reading.announced_bytes(request)
+    # The path names the body's checksum: nothing is read before the signature over it fits.
+    mailbox, room, signed = await _member(request, sha256)
+    with request.app.state.gate.place("uploads", signed.member_id):
+        writer = await run_in_threadpool(mailbox.receive_blob, room, signed.member_id, sha256, announced)
+        await _take_body(request, writer)
+    return JSONResponse({"sha256": sha256, "size_bytes": writer.size_bytes}, status_code=201)
+
+
+async def _patch_blob(request: Request) -> Response:
+    sha256 = reading.sha256(request.path_params["sha256"])
+    offset, size = int(reading.number(request, "offset")), int(reading.number(request, "size"))
+    piece_sha256 = reading.sha256(request.query_params.get("sha256", ""))
+    announced = reading.announced_bytes(request)
+    if (announced or 0) > PIECE_BYTES:
+        raise Refused(413, f"A piece of {announced} bytes; a piece may have {PIECE_BYTES}.", "Send smaller ones.")
+    mailbox, room, signed = await _member(request, piece_sha256)
+
+    def begin() -> PieceWriter:
+        return mailbox.receive_piece(
+            room, signed.member_id, sha256, offset=offset, size_bytes=size, piece_sha256=piece_sha256
+        )
+
+    with request.app.state.gate.place("uploads", signed.member_id):
+        received = await _take_body(request, await run_in_threadpool(begin))
+    headers = {"upload-offset": str(received)}
+    return JSONResponse({"offset": received}, 201 if received == size else 200, headers=headers)
+
+
+async def _get_blob(request: Request) -> Response:
+    sha256 = reading.sha256(request.path_params["sha256"])
+    mailbox, room, signed = await _member(request, EMPTY_SHA256)
+    if request.method == "HEAD":
+        received = await run_in_threadpool(mailbox.received_bytes, room, signed.member_id, sha256)
+        if received:
+            return Response(status_code=404, headers={"upload-offset": str(received)})
+    path, size_bytes = await run_in_threadpool(mailbox.find_blob, room, signed.member_id, sha256)
+    start = reading.range_start(request, size_bytes)
+    return await file_response(path, size_bytes, start, with_body=request.method != "HEAD")
+
+
+async def _room_log(request: Request) -> Response:
+    mailbox, room, signed = await _member(request, EMPTY_SHA256)
+    after = int(reading.number(request, "after", 0))
+    return JSONResponse(await run_in_threadpool(mailbox.log, room, signed.member_id, after))
+
+
+# --- what the routes share --------------------------------------------------------------------------------------
+
+
+async def _member(request: Request, body_sha256: str) -> tuple[Mailbox, str, SignedRequest]:
+    """Let a signed request of a member pass: mailbox, room, signer."""
+    signed = reading.signer(request, body_sha256)
+    request.app.state.gate.admit(signed.member_id)
+    mailbox, room = _mailbox(request), request.path_params["room"]
     await run_in_threadpool(mailbox.admit, signed, room)
-    writer = await run_in_threadpool(mailbox.receive_blob, room, signed.member_id, sha256, announced)
+    return mailbox, room, signed
+
+
+async def _take_body(request: Request, writer: BlobWriter | PieceWriter) -> int:
+    """Write the body as it comes and commit it; whatever goes wrong, nothing is left of it."""
     try:
         pending = bytearray()
-        async for chunk in request.stream():
+        async for chunk in reading.body_chunks(request):
             pending += chunk
             if len(pending) >= _CHUNK_BYTES:
                 await run_in_threadpool(writer.write, bytes(pending))
                 pending.clear()
         await run_in_threadpool(writer.write, bytes(pending))
-        await run_in_threadpool(writer.commit)
-    except ClientDisconnect as error:
-        raise Refused(400, "The upload broke off.", "Send the blob again.") from error
+        return await run_in_threadpool(writer.commit) or 0
     finally:
         await run_in_threadpool(writer.abort)
-    return JSONResponse({"sha256": sha256, "size_bytes": writer.size_bytes}, status_code=201)
 
 
-async def _get_blob(request: Request) -> Response:
-    mailbox, room, sha256 = _mailbox(request), request.path_params["room"], _sha256_of(request)
-    signed = _signer(request, EMPTY_SHA256)
-    await run_in_threadpool(mailbox.admit, signed, room)
-    path, _ = await run_in_threadpool(mailbox.find_blob, room, signed.member_id, sha256)
-    return FileResponse(path, media_type="application/octet-stream")
-
-
-async def _room_log(request: Request) -> Response:
-    signed = _signer(request, EMPTY_SHA256)
-    after = int(_number(request, "after", 0))
-    mailbox, room = _mailbox(request), request.path_params["room"]
-
-    def work() -> dict[str, Any]:
-        mailbox.admit(signed, room)
-        return mailbox.log(room, signed.member_id, after)
-
-    return JSONResponse(await run_in_threadpool(work))
-
-
-# --- what every route needs -------------------------------------------------------------------------------------
-
-
-def _handled(handler: _Handler) -> _Handler:
-    """Turn refusals into answers and write one log line for each request."""
-
-    async def handle(request: Request) -> Response:
-        started = time.perf_counter()
-        try:
-            response = await handler(request)
-        except Refused as refusal:
-            response = _refusal(refusal.status, refusal.error, refusal.do)
-            if request.method in ("PUT", "POST"):
-                response.headers["connection"] = "close"  # the rest of the body is not wanted
-        _write_line(
-            "request",
-            method=request.method,
-            route=handler.__name__.lstrip("_"),
-            room=request.path_params.get("room", "")[:64],
-            status=response.status_code,
-            bytes_announced=request.headers.get("content-length", "")[:20],
-            ms=round(1000 * (time.perf_counter() - started), 1),
-        )
-        return response
-
-    return handle
-
-
-def _signer(request: Request, body_sha256: str) -> SignedRequest:
-    path: str = request.scope["path"]
-    prefix: str = request.app.state.prefix
-    if prefix and path.startswith(f"{prefix}/"):
-        path = path.removeprefix(prefix)
-    query = request.scope["query_string"].decode("latin-1")
-    signed = read_signature(request.headers, request.method, f"{path}?{query}" if query else path, body_sha256)
-    if signed is None:
-        raise Refused(
-            401,
-            "The request has no signature that fits it.",
-            "Use the RelayClient; if you do, something between you and the relay changes requests.",
-        )
-    return signed
-
-
-async def _small_body(request: Request) -> bytes:
-    """The body of a request that carries an envelope or less; refused as soon as it is known to be larger."""
-    announced = _announced_bytes(request) or 0
-    body = bytearray()
-    try:
-        if announced <= HEADER_LIMIT_BYTES:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > HEADER_LIMIT_BYTES:
-                    announced = len(body)
-                    break
-    except ClientDisconnect as error:
-        raise Refused(400, "The request broke off.", "Send it again.") from error
-    if announced > HEADER_LIMIT_BYTES:
-        raise Refused(
-            413,
-            f"A message of {announced} bytes or more arrived; a message may have {HEADER_LIMIT_BYTES}.",
-            "Put large values into an attachment.",
-        )
-    return bytes(body)
-
-
-def _announced_bytes(request: Request) -> int | None:
-    value = request.headers.get("content-length")
-    if value is None:
-        return None
-    if not re.fullmatch(r"[0-9]{1,18}", value):
-        raise Refused(400, f"Content-Length is {value[:40]!r}; expected a number of bytes.", "Send it again.")
-    return int(value)
-
-
-def _fields(body: bytes, **types: type) -> dict[str, Any]:
-    try:
-        fields = parse_json(body)
-    except WireError as error:
-        raise Refused(400, str(error), "Send a JSON object.") from error
-    if not isinstance(fields, dict) or {name: type(value) for name, value in fields.items()} != types:
-        expected = ", ".join(f"{name} ({kind.__name__})" for name, kind in types.items())
-        raise Refused(400, "The request's fields are not those expected.", f"Send a JSON object with {expected}.")
-    return fields
-
-
-def _number(request: Request, name: str, default: float) -> float:
-    value = request.query_params.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,6})?", value):
-        raise Refused(400, f"{name} is {value[:40]!r}; expected a number from 0 on.", "Correct the address.")
-    return float(value)
-
-
-def _sha256_of(request: Request) -> str:
-    sha256 = str(request.path_params["sha256"])
-    if not _SHA256.fullmatch(sha256):
-        raise Refused(400, f"{sha256[:80]!r} is no sha256; expected 64 hex digits.", "Correct the address.")
-    return sha256
+def _same(given: str, expected: str) -> bool:
+    """Compare secrets in constant time."""
+    return hmac.compare_digest(sha256_hex(given.encode(errors="replace")), sha256_hex(expected.encode()))
 
 
 def _mailbox(request: Request) -> Mailbox:
     mailbox: Mailbox = request.app.state.mailbox
     return mailbox
-
-
-def _refusal(status: int, error: str, do: str) -> Response:
-    return JSONResponse({"error": error, "do": do}, status_code=status)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    return _refusal(status, f"There is nothing at {request.method} {request.url.path[:120]}.", "See /v1/rooms.")
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    _write_line("error", method=request.method, type=type(error).__name__)
-    return _refusal(500, "The relay has a fault.", "Try again; nothing that was stored is lost.")
-
-
-def _write_line(event: str, **values: object) -> None:
-    """One JSON line: routes, sizes, times. Never a token, a body, a name."""
-    _log.info(json.dumps({"at": round(time.time(), 3), "event": event, **values}))

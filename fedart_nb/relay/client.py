@@ -10,7 +10,8 @@ from typing import Any
 
 from fedart_nb.errors import RelayError, RelayRefused, WireError
 from fedart_nb.relay.connection import Connection, OnWait
-from fedart_nb.relay.invite import Invite, new_token
+from fedart_nb.relay.invite import Address, Invite, new_token
+from fedart_nb.relay.transfers import download, upload
 from fedart_nb.relay.transport import Delivered, check_fetch, check_sender, open_messages
 from fedart_nb.relay.wire import Envelope, check_room, sha256_hex
 from fedart_nb.secagg.identity import Identity
@@ -47,9 +48,11 @@ class RelayClient:
         self.damaged: deque[tuple[int, str]] = deque(maxlen=100)
         self._base = f"/v1/rooms/{self.invite.room}"
         self._blob_limit_bytes: int | None = None  # None: not joined yet
+        self._piece_bytes: int | None = None
         self._connection = Connection(
             self.invite.url,
             identity,
+            cert=self.invite.cert,
             patience_s=patience_s,
             timeout_s=timeout_s,
             on_wait=on_wait,
@@ -82,13 +85,15 @@ class RelayClient:
         limit = answer.get("blob_limit_bytes")
         if type(limit) is not int:
             raise WireError(f"The relay announces {limit!r} as its limit for attachments; expected a number of bytes.")
+        pieces = answer.get("piece_bytes")  # a relay of an earlier version takes none
+        self._piece_bytes = max(pieces, 1) if type(pieces) is int else None
         self._blob_limit_bytes = limit
         return limit
 
     def send(self, envelope: Envelope, identity: Identity) -> int:
         """Upload the attachments that the relay does not have yet, then post the envelope; returns its seq."""
         check_sender(identity, self.identity)
-        data = envelope.sealed(identity)
+        sealed = envelope.sealed(identity)
         limit = self._joined()
         for ref in envelope.attachment_refs:
             if ref.size_bytes > limit:
@@ -97,10 +102,10 @@ class RelayClient:
                     status=413,
                 )
         for ref in envelope.attachment_refs:
-            target = f"{self._base}/blobs/{ref.sha256}"
-            if ref.name in envelope.attachments and not self._has(target):
-                self._connection.upload(target, ref, envelope.attachments[ref.name])
-        answer = self._connection.ask("POST", f"{self._base}/outbox", body=data)
+            if ref.name in envelope.attachments:
+                data = envelope.attachments[ref.name]
+                upload(self._connection, f"{self._base}/blobs/{ref.sha256}", ref, data, self._piece_bytes)
+        answer = self._connection.ask("POST", f"{self._base}/outbox", body=sealed)
         seq = answer.get("seq") if isinstance(answer, dict) else None
         if type(seq) is not int or seq < 1:
             raise WireError(f"The relay took the message but answered {answer!r}; expected its seq.")
@@ -134,7 +139,7 @@ class RelayClient:
         self._joined()
         return envelope.with_attachments(
             {
-                ref.name: self._connection.download(f"{self._base}/blobs/{ref.sha256}", ref)
+                ref.name: download(self._connection, f"{self._base}/blobs/{ref.sha256}", ref)
                 for ref in envelope.attachment_refs
             }
         )
@@ -167,15 +172,6 @@ class RelayClient:
         limit = self._blob_limit_bytes
         return self.join() if limit is None else limit
 
-    def _has(self, target: str) -> bool:
-        try:
-            self._connection.ask("HEAD", target)
-        except RelayRefused as refusal:
-            if refusal.status == 404:
-                return False
-            raise
-        return True
-
 
 def create_room(
     url: str,
@@ -188,15 +184,21 @@ def create_room(
 ) -> Invite:
     """Open a room whose host is `identity` and return the invite to hand out.
 
+    `url` is the relay's address as the relay prints it; #cert=... and #open=... (see Address) may stand behind it.
     The token is made here; the relay learns only its sha256 (until somebody joins with it). `room` is a name of 1 to 64
     of A-Z a-z 0-9 _ -, by default a random one; a name that is taken raises RelayRefused with status 409.
     """
-    invite = Invite(url, check_room(new_room_name() if room is None else room), new_token(), identity.id)
-    connection = Connection(url, identity, patience_s=patience_s, on_wait=on_wait, backoff_s=backoff_s)
+    relay = Address.parse(url)
+    room = check_room(new_room_name() if room is None else room)
+    invite = Invite(relay.url, room, new_token(), identity.id, relay.cert)
+    asked = {"room": invite.room, "token_sha256": sha256_hex(invite.token.encode())}
+    if relay.opening_secret is not None:
+        asked["opening"] = relay.opening_secret
+    connection = Connection(
+        relay.url, identity, cert=relay.cert, patience_s=patience_s, on_wait=on_wait, backoff_s=backoff_s
+    )
     try:
-        connection.ask_json(
-            "POST", "/v1/rooms", {"room": invite.room, "token_sha256": sha256_hex(invite.token.encode())}
-        )
+        connection.ask_json("POST", "/v1/rooms", asked)
     finally:
         connection.close()
     return invite

@@ -6,35 +6,40 @@ import email.utils
 import hashlib
 import ipaddress
 import random
+import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
-from fedart_nb.errors import RelayRefused, RelayUnreachable, TooLarge, WireError
+from fedart_nb.errors import RelayError, RelayRefused, RelayUnreachable, TooLarge, WireError
 from fedart_nb.relay.invite import check_url
-from fedart_nb.relay.signing import EMPTY_SHA256, WINDOW_S, signature_headers
-from fedart_nb.relay.wire import AttachmentRef, canonical_json, parse_json, sha256_hex
+from fedart_nb.relay.signing import WINDOW_S, signature_headers
+from fedart_nb.relay.tls import not_trusted, pinned_context, raise_if_not_trusted
+from fedart_nb.relay.wire import canonical_json, parse_json, sha256_hex
 from fedart_nb.secagg.identity import Identity
 
-__all__ = ["Connection", "OnWait"]
+__all__ = ["Connection", "OnWait", "read_answer"]
 
 OnWait = Callable[[str], None]
 
 _ANSWER_LIMIT_BYTES = 64 * 2**20
-_CHUNK_BYTES = 2**20
-_Taken = Callable[[httpx.Response], Any]
+_CHUNK_BYTES = 2**18
+_RETRY_LIMIT_S = 60
+_Take = Callable[[httpx.Response], Any]
 
 
 class Connection:
     """Asks one relay as one identity.
 
-    A request that gets no answer, or a 5xx, is signed anew and repeated until `patience_s` seconds have passed; any
-    other answer is final. `on_wait` is told in a sentence why nothing happens, and "" when it goes on; it may raise to
-    give up.
+    A request that gets no answer, a 5xx, or an answer that says when to come back is signed anew and repeated until
+    `patience_s` seconds have passed; any other answer is final. `on_wait` is told in a sentence why nothing happens,
+    and "" when it goes on; it may raise to give up. `cert` is the SHA-256 of the certificate that the relay must have;
+    without it, https needs one that this computer trusts.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class Connection:
         url: str,
         identity: Identity,
         *,
+        cert: str | None = None,
         patience_s: float = 120.0,
         timeout_s: float = 30.0,
         on_wait: OnWait | None = None,
@@ -52,6 +58,7 @@ class Connection:
         self.url = check_url(url)
         self.identity = identity
         self.closed = threading.Event()
+        self._cert = cert
         self._patience_s = patience_s
         self._timeout_s = timeout_s
         self._on_wait = on_wait or (lambda _: None)
@@ -59,24 +66,23 @@ class Connection:
         self._clock_offset_s = 0.0
         self._rng = rng or random.Random()  # noqa: S311 - jitter only, nothing secret
         self._backoff_s = backoff_s
-        self._http = httpx.Client(
-            headers={"accept-encoding": "identity"},  # sizes on the wire are the sizes announced
-            timeout=timeout_s,
-            trust_env=not _is_loopback(self.url),  # an office proxy knows nothing of this machine
-            follow_redirects=False,
+        self._lock = threading.Lock()
+        self._http = (
+            None if cert else self._client(ssl.create_default_context() if self.url.startswith("https") else True)
         )
 
-    def ask(self, method: str, target: str, *, body: bytes = b"", wait_s: float = 0.0) -> Any:
-        """Make one request and return the JSON that came back (None for HEAD).
+    def ask(
+        self, method: str, target: str, *, body: bytes | memoryview = b"", sha256: str | None = None, wait_s: float = 0
+    ) -> Any:
+        """Make one request and return the JSON that came back.
 
-        `wait_s` is how long the relay may take its time before it answers.
+        `wait_s` is how long the relay may take its time before it answers. `sha256` is the body's, if it is known.
         """
 
         def take(response: httpx.Response) -> Any:
-            data = _read(response, _ANSWER_LIMIT_BYTES)
-            return parse_json(data) if method != "HEAD" else None
+            return parse_json(read_answer(response, _ANSWER_LIMIT_BYTES))
 
-        return self._repeat(method, target, take, sha256_hex(body), body or None, wait_s)
+        return self.request(method, target, take, sha256 or hashlib.sha256(body).hexdigest(), body or None, wait_s)
 
     def ask_json(self, method: str, target: str, value: dict[str, Any]) -> dict[str, Any]:
         """`ask` with a JSON object as body and answer."""
@@ -85,83 +91,129 @@ class Connection:
             raise WireError(f"The relay at {self.url} answered {type(answer).__name__}; expected a JSON object.")
         return answer
 
-    def upload(self, target: str, ref: AttachmentRef, data: bytes) -> None:
-        """PUT `data` in pieces."""
-        self._repeat("PUT", target, lambda response: _read(response, _ANSWER_LIMIT_BYTES), ref.sha256, data, 0.0)
-
-    def download(self, target: str, ref: AttachmentRef) -> bytes:
-        """GET the blob that `ref` describes; neither more nor other bytes are taken."""
-
-        def take(response: httpx.Response) -> bytes:
-            announced = response.headers.get("content-length")
-            if announced != str(ref.size_bytes):
-                raise WireError(f"Attachment {ref.name!r} has {ref.size_bytes} bytes; the relay announces {announced}.")
-            data = _read(response, ref.size_bytes)
-            if hashlib.sha256(data).hexdigest() != ref.sha256:
-                raise WireError(
-                    f"The bytes of attachment {ref.name!r} do not have the checksum that its sender signed."
-                )
-            return data
-
-        data: bytes = self._repeat("GET", target, take, EMPTY_SHA256, None, 0.0)
-        return data
-
-    def close(self) -> None:
-        """End waiting and let go of connections."""
-        self.closed.set()
-        self._http.close()
-
-    def _repeat(
-        self, method: str, target: str, take: _Taken, body_sha256: str, body: bytes | None, wait_s: float
+    def request(
+        self,
+        method: str,
+        target: str,
+        take: _Take,
+        body_sha256: str,
+        body: bytes | memoryview | None = None,
+        wait_s: float = 0.0,
+        *,
+        taken: tuple[int, ...] = (),
+        more_headers: Callable[[], dict[str, str]] = dict,
     ) -> Any:
+        """Ask until there is an answer, and return what `take` makes of it.
+
+        Statuses below 300 and those in `taken` are answers, others are refusals. `more_headers` is asked each time.
+        """
         deadline = time.monotonic() + self._patience_s
         delay_s, longest_s = self._backoff_s
         waited = clock_was_set = False
         while True:
             if self.closed.is_set():
                 raise RelayUnreachable(f"The connection to the relay at {self.url} was closed.")
+            refusal, pause_s = None, delay_s * self._rng.uniform(0.5, 1.0)
             try:
-                with self._send(method, target, body_sha256, body, wait_s) as response:
-                    if response.status_code == 401 and not clock_was_set and self._adopt_clock(response):
+                with self._send(method, target, body_sha256, body, wait_s, more_headers()) as response:
+                    status = response.status_code
+                    if status == 401 and not clock_was_set and self._adopt_clock(response):
                         clock_was_set = True
                         continue
-                    if response.status_code < 500:
-                        if response.status_code >= 300:
-                            _refuse(response)
+                    later_s = _retry_after_s(response)
+                    if status < 300 or status in taken:
                         answer = take(response)
                         if waited:
                             self._on_wait("")
                         return answer
-                    reason = f"it answers {response.status_code}"
+                    if later_s is None and status < 500:
+                        raise _refusal(response)
+                    reason = f"it answers {status}"
+                    if later_s is not None:
+                        refusal, pause_s = _refusal(response), later_s * self._rng.uniform(1.0, 1.25)
             except httpx.TransportError as error:
+                raise_if_not_trusted(error, self.url, self._cert)
                 reason = type(error).__name__
             except RuntimeError as error:  # httpx: the client was closed by another thread
                 if self.closed.is_set():
                     continue
                 raise RelayUnreachable(str(error)) from error
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise RelayUnreachable(
-                    f"The relay at {self.url} did not answer for {self._patience_s:g} s ({reason}). "
-                    "Is it running, and is the address right?"
-                )
-            pause_s = min(left_s, delay_s * self._rng.uniform(0.5, 1.0))
-            self._on_wait(f"The relay at {self.url} is not reachable ({reason}); trying again.")
+            self._pause(deadline, pause_s, reason, refusal)
             waited = True
-            self.closed.wait(pause_s)
             delay_s = min(2 * delay_s, longest_s)
 
-    def _send(self, method: str, target: str, body_sha256: str, body: bytes | None, wait_s: float) -> Any:
+    def close(self) -> None:
+        """End waiting and let go of connections."""
+        self.closed.set()
+        with self._lock:
+            if self._http is not None:
+                self._http.close()
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _pause(self, deadline: float, pause_s: float, reason: str, refusal: RelayRefused | None) -> None:
+        """Say why, and wait; raises when patience is over. `refusal` is the relay's own sentence, if it had one."""
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise refusal or RelayUnreachable(
+                f"The relay at {self.url} did not answer for {self._patience_s:g} s ({reason}). "
+                "Is it running, and is the address right?"
+            )
+        if refusal is None:
+            self._on_wait(f"The relay at {self.url} is not reachable ({reason}); trying again.")
+        else:
+            self._on_wait(f"The relay at {self.url} asks to wait {pause_s:.0f} s. {refusal}")
+        self.closed.wait(min(left_s, pause_s))
+
+    def _send(
+        self,
+        method: str,
+        target: str,
+        body_sha256: str,
+        body: bytes | memoryview | None,
+        wait_s: float,
+        more_headers: dict[str, str],
+    ) -> Any:
         now = self._clock() + self._clock_offset_s
-        headers = signature_headers(self.identity, method, target, body_sha256, now)
+        headers = signature_headers(self.identity, method, target, body_sha256, now) | more_headers
         if body is not None:
             headers["content-length"] = str(len(body))
-        return self._http.stream(
+        return self._trusted().stream(
             method,
             self.url + target,
             headers=headers,
             content=None if body is None else _pieces(body),
             timeout=httpx.Timeout(self._timeout_s, read=self._timeout_s + wait_s),
+        )
+
+    def _trusted(self) -> httpx.Client:
+        """The client; with a fingerprint, only once the relay has shown the certificate that has it.
+
+        Whoever answers is first asked for nothing but its health, which tells it nothing of us; from then on OpenSSL
+        itself lets no other certificate pass.
+        """
+        if self._http is None:
+            anyone = ssl.create_default_context()
+            anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+            with self._client(anyone) as stranger, stranger.stream("GET", f"{self.url}/healthz") as response:
+                shown: bytes = response.extensions["network_stream"].get_extra_info("ssl_object").getpeercert(True)
+            if sha256_hex(shown) != self._cert:
+                raise RelayError(not_trusted(self.url, sha256_hex(shown), self._cert))
+            trusted = self._client(pinned_context(shown))
+            with self._lock:
+                if self._http is None:  # no other thread was quicker
+                    self._http = trusted
+                if self.closed.is_set():
+                    self._http.close()
+        return self._http
+
+    def _client(self, verify: ssl.SSLContext | bool) -> httpx.Client:
+        return httpx.Client(
+            headers={"accept-encoding": "identity"},  # sizes on the wire are the sizes announced
+            timeout=self._timeout_s,
+            trust_env=not _is_loopback(self.url),  # an office proxy knows nothing of this machine
+            follow_redirects=False,
+            verify=verify,
         )
 
     def _adopt_clock(self, response: httpx.Response) -> bool:
@@ -176,16 +228,24 @@ class Connection:
         return True
 
 
-def _refuse(response: httpx.Response) -> NoReturn:
+def _refusal(response: httpx.Response) -> RelayRefused:
     try:
-        answer = parse_json(_read(response, 65536))
+        answer = parse_json(read_answer(response, 65536))
         sentence = f"{answer['error']} {answer['do']}"
     except (WireError, KeyError, TypeError):
         sentence = f"The relay answered {response.status_code} without a reason; is the address that of a fedart relay?"
-    raise RelayRefused(sentence, status=response.status_code)
+    return RelayRefused(sentence, status=response.status_code)
 
 
-def _read(response: httpx.Response, limit_bytes: int) -> bytes:
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """When to come back, if the answer says so: not sooner than that, and not in hours."""
+    value = response.headers.get("retry-after", "")
+    known = response.status_code in (429, 503) and re.fullmatch("[0-9]{1,6}", value)
+    return float(min(max(int(value), 1), _RETRY_LIMIT_S)) if known else None
+
+
+def read_answer(response: httpx.Response, limit_bytes: int) -> bytes:
+    """The whole answer; raises TooLarge as soon as it is known to be longer."""
     chunks: list[bytes] = []
     size = 0
     for chunk in response.iter_raw():
@@ -196,7 +256,7 @@ def _read(response: httpx.Response, limit_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-def _pieces(body: bytes) -> Iterator[bytes]:
+def _pieces(body: bytes | memoryview) -> Iterator[bytes]:
     view = memoryview(body)
     for start in range(0, len(view), _CHUNK_BYTES):
         yield bytes(view[start : start + _CHUNK_BYTES])

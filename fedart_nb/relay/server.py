@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import logging
@@ -12,14 +13,17 @@ import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedart_nb.errors import RelayError
 from fedart_nb.relay.app import LOGGER_NAME, app, end_waiting
 from fedart_nb.relay.limits import Limits
+from fedart_nb.relay.tls import Certificate
 
 __all__ = ["RunningRelay", "run", "serve_in_thread"]
 
@@ -67,19 +71,33 @@ def serve_in_thread(
     *,
     limits: Limits | None = None,
     root_path: str = "",
+    tls: Certificate | None = None,
+    opening_secret: str | None = None,
+    metrics_token: str | None = None,
+    trusted_proxies: int = 0,
     allow_public_without_tls: bool = False,
 ) -> RunningRelay:
     """Start a relay in a daemon thread and return when it answers; port 0 takes a free one.
 
-    Raises RelayError when the port is taken, the folder is in use, or `host` is public.
+    `opening_secret`, `metrics_token` and `trusted_proxies` are those of `app`.
+    Raises RelayError when the port is taken, the folder is in use, or `host` is public and there is no `tls`.
     """
-    listener = _listen(host, port, allow_public_without_tls)
-    server = _server(listener, data_folder, limits, root_path)
+    listener = _listen(host, port, allow_public_without_tls or tls is not None)
+    server = _server(
+        listener,
+        data_folder,
+        limits,
+        tls,
+        root_path=root_path,
+        opening_secret=opening_secret,
+        metrics_token=metrics_token,
+        trusted_proxies=trusted_proxies,
+    )
     thread = threading.Thread(target=server.run, args=([listener],), name="fedart-relay", daemon=True)
     thread.start()
     if not server.ready.wait(_START_LIMIT_S):
         raise RelayError(f"The relay did not start within {_START_LIMIT_S} s.")
-    return RunningRelay(_url(listener) + root_path.rstrip("/"), server, thread)
+    return RunningRelay(_url(listener, root_path, tls), server, thread)
 
 
 def run(
@@ -89,6 +107,10 @@ def run(
     *,
     limits: Limits | None = None,
     root_path: str = "",
+    tls: Certificate | None = None,
+    opening_secret: str | None = None,
+    metrics_token: str | None = None,
+    trusted_proxies: int = 0,
     allow_public_without_tls: bool = False,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
@@ -97,9 +119,19 @@ def run(
     When it answers, `on_ready(url)` is called, by default printing one JSON line {"url": ..., "pid": ...}. Log lines go
     to stderr. Raises RelayError as `serve_in_thread` does.
     """
-    listener = _listen(host, port, allow_public_without_tls)
-    url = _url(listener) + root_path.rstrip("/")
-    server = _server(listener, data_folder, limits, root_path, on_ready=lambda: (on_ready or _print_ready)(url))
+    listener = _listen(host, port, allow_public_without_tls or tls is not None)
+    url = _url(listener, root_path, tls)
+    server = _server(
+        listener,
+        data_folder,
+        limits,
+        tls,
+        on_ready=lambda: (on_ready or _print_ready)(url),
+        root_path=root_path,
+        opening_secret=opening_secret,
+        metrics_token=metrics_token,
+        trusted_proxies=trusted_proxies,
+    )
     handler = logging.StreamHandler(sys.stderr)
     logger = logging.getLogger(LOGGER_NAME)
     logger.addHandler(handler)
@@ -118,16 +150,27 @@ def run(
 class _Server(uvicorn.Server):
     """uvicorn that says when it is ready, and that ends long-polls before it drains."""
 
-    def __init__(self, application: Starlette, *, on_ready: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        application: Starlette,
+        connections: int,
+        tls: Certificate | None,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
-                application,
+                _deaf_to_broken_connections(application),
                 loop="asyncio",  # no uvloop inside a kernel
+                http="h11",  # the strict one, whatever else is installed; it is what was fuzzed
                 ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # the app believes X-Forwarded-For only as far as it is told to
+                limit_concurrency=connections,
+                ssl_certfile=tls.certificate if tls else None,
+                ssl_keyfile=tls.key if tls else None,
                 timeout_keep_alive=30,  # longer than the client keeps idle connections
                 timeout_graceful_shutdown=_DRAIN_LIMIT_S,
             )
@@ -144,28 +187,49 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         end_waiting(self._application)
+        if self.config.is_ssl:  # a client that is idle would be waited for until it says goodbye, which it does not
+            for connection in tuple(self.server_state.connections):
+                cycle = getattr(connection, "cycle", None)
+                if cycle is None or cycle.response_complete:
+                    connection.transport.abort()
         await super().shutdown(sockets)
+
+
+def _deaf_to_broken_connections(application: Starlette) -> ASGIApp:
+    """The app, whose answer is dropped when uvicorn has refused the rest of the request and is closing already."""
+
+    async def deaf(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_if_possible(message: Message) -> None:
+            with contextlib.suppress(h11.LocalProtocolError):
+                await send(message)
+
+        await application(scope, receive, send_if_possible)
+
+    return deaf
 
 
 def _server(
     listener: socket.socket,
     data_folder: str | os.PathLike[str],
     limits: Limits | None,
-    root_path: str,
+    tls: Certificate | None,
     on_ready: Callable[[], None] | None = None,
+    **settings: Any,
 ) -> _Server:
+    limits = limits or Limits()
     try:
-        return _Server(app(data_folder, limits, root_path=root_path), on_ready=on_ready)
+        return _Server(app(data_folder, limits, **settings), limits.connections, tls, on_ready)
     except BaseException:
         listener.close()
         raise
 
 
-def _listen(host: str, port: int, allow_public_without_tls: bool) -> socket.socket:
-    if not _is_loopback(host) and not allow_public_without_tls:
+def _listen(host: str, port: int, may_be_public: bool) -> socket.socket:
+    if not may_be_public and not _is_loopback(host):
         raise RelayError(
-            f"The relay would listen on {host!r}, where others can reach it and read along: it has no TLS yet. "
-            "Listen on 127.0.0.1 behind a proxy that has, or say --allow-public-without-tls if your network is safe."
+            f"The relay would listen on {host!r}, where others can reach it and read along. Say --tls-self-signed, or "
+            "--tls-cert and --tls-key; or listen on 127.0.0.1 behind a proxy that has TLS; or say "
+            "--allow-public-without-tls if your network is safe."
         )
     listener: socket.socket | None = None
     try:
@@ -189,9 +253,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, root_path: str, tls: Certificate | None) -> str:
+    """The address to hand to hosts; a fingerprint behind it when nobody else vouches for the certificate."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    pin = f"#cert={tls.pin}" if tls and tls.pin else ""
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{root_path.rstrip('/')}{pin}"
 
 
 def _print_ready(url: str) -> None:

@@ -6,7 +6,7 @@ from .keeper import Keeper, MemoryKeeper
 from .plan import PHASES, RoundPlan
 from .rules import RULES, aggregate
 from .simulate import Simulated, Simulation
-from .tensors import norm, pack, unpack
+from .tensors import metadata_of, norm, pack, unpack
 from .vector import words_of
 from .view import RelayView, Sight
 
@@ -27,6 +27,7 @@ __all__ = [
     "Simulation",
     "Task",
     "aggregate",
+    "metadata_of",
     "norm",
     "pack",
     "unpack",

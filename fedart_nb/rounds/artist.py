@@ -5,9 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import RoundError, WireError
 from ..relay.wire import Envelope
@@ -15,7 +20,7 @@ from ..secagg.client import SecAggClient
 from ..secagg.encoding import FixedPoint
 from ..secagg.identity import Identity, identity_id
 from .keeper import Keeper, MemoryKeeper
-from .plan import RoundPlan
+from .plan import METRICS, RoundPlan
 from .tensors import Tensors, check_like, unpack
 from .vector import encode, layout
 
@@ -39,12 +44,14 @@ class ArtistSide:
         name: the name shown to the room.
         backbone_sha256: hash of the backbone in this kernel; plans for another one are refused.
         keeper: keeps secrets and commitments over a restart of the kernel.
+        simulated: whether this artist exists in a simulation alone, where a plan may have a sparse graph.
 
     Attributes:
         plan: the newest plan, until its round is over.
         task: set when shares have been exchanged and no update was submitted yet.
         shared: bytes of the newest shared adapter, as it came with the last plan or result.
         artists: ids of everybody in the running (or last) round's roster.
+        contributors, metrics: of the newest result; metrics are means over the contributors.
         refusals: sentences from the host about messages of ours, newest last.
         warnings: sentences about what this artist should know, newest last.
     """
@@ -58,6 +65,7 @@ class ArtistSide:
         name: str,
         backbone_sha256: str,
         keeper: Keeper | None = None,
+        simulated: bool = False,
     ) -> None:
         self.room, self.host, self.identity, self.name = room, host, identity, name
         self.backbone_sha256 = backbone_sha256
@@ -66,11 +74,13 @@ class ArtistSide:
         self.shared: bytes | None = None
         self.artists: tuple[str, ...] = ()
         self.contributors = 0
+        self.metrics: dict[str, float] = {}
         self.rounds_done = 0
         self.closed = False
         self.refusals: list[str] = []
         self.warnings: list[str] = []
         self._keeper: Keeper = keeper or MemoryKeeper()
+        self._simulated = simulated
         self._client: SecAggClient | None = None
         self._code: FixedPoint | None = None
         self._expected_shared: str | None = None
@@ -133,28 +143,41 @@ class ArtistSide:
         body = {"step": step, "of": of, "life": self._life}
         return self._envelope(self.plan.number if self.plan else 0, "note", body)
 
-    def submit(self, update: Tensors, *, pictures: int) -> Envelope:
+    def submit(self, update: Tensors, *, pictures: int, metrics: Mapping[str, float] | None = None) -> Envelope:
         """Mask the update of the running task; it leaves the kernel only when this envelope is sent.
 
         Args:
             update: float32 arrays with the names and shapes of the task's `shared`.
             pictures: how many pictures it was trained on; known to the others in sum only.
+            metrics: what the plan's `metrics` name; known to the others as means only.
 
         Raises:
-            RoundError: names, shapes or values do not fit; nothing was masked.
+            RoundError: names, shapes, values or metrics do not fit; nothing was masked.
             SecAggError: another update was already sent in this attempt.
         """
         if self.task is None or self._code is None:
             raise RoundError("No round waits for an update of this artist.")
         plan = self.task.plan
         check_like(update, self.task.shared)
-        encoded, clipped = encode(self._code, plan, update, pictures=pictures)
+        if type(pictures) is not int or pictures < 1:
+            raise RoundError(f"The update was trained on {pictures!r} pictures; expected a whole number from 1 on.")
+        told = {name: (metrics or {}).get(name, math.nan) for name in plan.metrics}
+        if missing := [name for name, value in told.items() if not math.isfinite(value)]:
+            raise RoundError(
+                f"The plan asks for {missing[0]!r}; pass metrics={{{missing[0]!r}: ...}}, a finite number."
+            )
+        code, clipped = self._code, 0
+
+        def write(words: NDArray[np.uint32]) -> None:
+            nonlocal clipped
+            clipped = encode(code, plan, update, pictures=pictures, metrics=told, out=words)
+
+        message = self._secure().mask_written(code.size, write)
         if clipped:
             self._warn(
                 f"{clipped:,} of the update's values were larger than the plan's clip ({plan.clip:g}) and were cut. "
                 "A lower learning rate or fewer local steps keep them smaller."
             )
-        message = self._secure().mask(encoded.words)
         self._sent.add(plan.digest)
         self.task = None
         return self._reply("update", {}, {"update": message})
@@ -184,7 +207,11 @@ class ArtistSide:
         self._last_sum = frozenset(state.get("last_sum", ()))
 
     def released(self, number: int) -> bool:
-        """Whether an ended attempt of a round went so far that a sum with this artist's update may be known."""
+        """Whether a vector left in an ended attempt of a round, so that a sum with this artist's update may be known.
+
+        That nothing was signed or released here proves nothing: the others' shares are enough to open a sum, and who
+        runs relay and host decides what we hear of it.
+        """
         return number in self._released
 
     # --- the host's messages ---
@@ -194,6 +221,11 @@ class ArtistSide:
         plan = RoundPlan.from_body(body if isinstance(body, dict) else {})
         if plan.room != self.room or plan.number != envelope.round or plan.digest != envelope.body.get("plan_digest"):
             raise RoundError("The host's plan does not fit its envelope (room, round or digest differ).")
+        if plan.degree and not self._simulated:
+            raise RoundError(
+                f"The plan joins everybody with {plan.degree} artists alone, which is for simulations: few colluders "
+                "would be enough to open your update. Nothing was trained."
+            )
         if identity_id(bytes.fromhex(plan.host_key)) != self.host:
             raise RoundError("The plan's host_key is not the key of the host in your invite. Somebody else made it.")
         if plan.backbone_sha256 != self.backbone_sha256:
@@ -201,10 +233,17 @@ class ArtistSide:
                 f"The room trains the backbone {plan.backbone_sha256[:12]}…, this kernel holds "
                 f"{self.backbone_sha256[:12]}…. Load the host's backbone; your updates would not fit."
             )
+        if plan.digest in self._over or (self.plan is not None and _place(plan) < _place(self.plan)):
+            return []  # a relay that repeats itself ends nothing
+        if plan.number <= self.rounds_done:
+            raise RoundError(
+                f"The host asks for round {plan.number} again, which is over. What it would learn from the two sums "
+                "together says more about you than each of them; nothing was trained."
+            )
         shared = self._attachment(envelope, "shared")
         if hashlib.sha256(shared).hexdigest() != plan.shared_sha256:
             raise RoundError("The shared adapter is not the one that the plan names. The host or relay changed it.")
-        if self._expected_shared not in (None, plan.shared_sha256) and plan.number > 1:
+        if self._expected_shared not in (None, plan.shared_sha256):
             raise RoundError(
                 "The plan starts from another shared adapter than the last result's. "
                 "A host that does so could single you out; nothing was trained."
@@ -212,8 +251,6 @@ class ArtistSide:
         unpack(shared)
         if self.plan is not None and self.plan.digest != plan.digest:
             self._end(self.plan)
-        if plan.digest in self._over:
-            return []
         self.plan, self.shared, self.task = plan, shared, None
         if because := envelope.body.get("because"):
             self._warn(f"Round {plan.number} starts again: {because}")
@@ -260,18 +297,24 @@ class ArtistSide:
     def _take_result(self, envelope: Envelope) -> None:
         if self.plan is not None and envelope.body.get("plan_digest") not in (None, self.plan.digest):
             return
+        if envelope.round < self.rounds_done:
+            return  # a relay that repeats itself does not bring an old adapter back
         shared = self._attachment(envelope, "shared")
         unpack(shared)
         client = self._client
-        if client is not None and client.counted_ids:
-            if envelope.body.get("transcript") != client.transcript():
-                raise RoundError(
-                    "The result is said to come from another sum than the one that you signed. Host or relay lie; "
-                    "it was not taken over."
-                )
-            self._last_sum = frozenset(client.counted_ids)
+        signed = client.transcript() if client is not None and client.counted_ids else None
+        if signed is not None and envelope.body.get("transcript") != signed:
+            raise RoundError(
+                "The result is said to come from another sum than the one that you signed. Host or relay lie; "
+                "it was not taken over."
+            )
         count = envelope.body.get("contributors")
         self.contributors = count if isinstance(count, int) else 0
+        means = envelope.body.get("metrics")
+        told = means.items() if isinstance(means, dict) else ()
+        self.metrics = {
+            name: float(value) for name, value in told if name in METRICS and isinstance(value, int | float)
+        }
         self.shared = shared
         self._expected_shared = hashlib.sha256(shared).hexdigest()
         self.rounds_done = envelope.round
@@ -281,8 +324,10 @@ class ArtistSide:
         """An attempt is over: its keys are deleted, and it is never answered again."""
         if plan is not None:
             self._over.add(plan.digest)
-            if "unmask" in self._keeper.state(plan.digest):
+            if "words" in self._keeper.state(plan.digest):
                 self._released.add(plan.number)
+            if self._client is not None and self._client.counted_ids:  # whether or not a result was shown to us
+                self._last_sum = frozenset(self._client.counted_ids)
             self._keeper.forget(plan.digest)
         self.plan, self.task, self._client, self._code = None, None, None, None
 
@@ -300,6 +345,8 @@ class ArtistSide:
                 state=self._keeper.state(digest),
                 remember=lambda state: self._keeper.remember(digest, state),
                 previous=self._last_sum,
+                degree=plan.degree,
+                at_least=plan.min_artists,
             )
         return self._client
 
@@ -331,6 +378,10 @@ class ArtistSide:
             body=body,
             attachments=attachments or {},
         )
+
+
+def _place(plan: RoundPlan) -> tuple[int, int]:
+    return plan.number, plan.attempt
 
 
 def _text(data: bytes) -> str:

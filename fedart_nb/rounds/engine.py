@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -55,7 +56,8 @@ class Member:
 class RoundResult:
     """The end of a round: the new shared adapter as bytes, and whose updates it is made of.
 
-    `pictures` is how many pictures they trained on and `clipped` how many values were clipped, all together.
+    `pictures` is how many pictures they trained on and `clipped` how many values were clipped, all together; `metrics`
+    are means over them.
     """
 
     plan: RoundPlan
@@ -64,6 +66,7 @@ class RoundResult:
     dropped: tuple[str, ...]
     pictures: int
     clipped: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class RoundEngine:
@@ -109,16 +112,15 @@ class RoundEngine:
         self._shared = shared
         self._tensors = unpack(shared)
         self._words = layout(plan, self._tensors, plan.min_artists).size
-        self._sum = SecAggServer(host, plan.binding(shared), self._words)
+        self._sum = SecAggServer(host, plan.binding(shared), self._words, degree=plan.degree)
         self._host = host
         self._clock = clock
         self._opened_at = clock()
         self._answers: dict[str, bool] = {}
-        self._decided = {
-            e.kind: tuple(e.body[_LISTS[e.kind]])
-            for e in said
-            if e.sender == host.id and e.kind in _LISTS and e.body.get("plan_digest") == plan.digest
-        }
+        self._decided: dict[str, tuple[str, ...]] = {}
+        for e in said:
+            if e.sender == host.id and e.body.get("plan_digest") == plan.digest:
+                self._decided |= {kind: tuple(e.body[key]) for kind, key in _LISTS.items() if key in e.body}
 
     @property
     def limit_bytes(self) -> int:
@@ -153,6 +155,18 @@ class RoundEngine:
                 if now - max(member.heard_at, self._opened_at) > self.plan.patience_s and member.state != "dropped":
                     member.state = "dropped"
         return self._advance()
+
+    def patient_s(self) -> float:
+        """Seconds after which `tick` may change something, if nobody says anything until then; infinity: never."""
+        now, plan = self._clock(), self.plan
+        if self.phase is Phase.ADVERTISE:
+            ends = [self._opened_at + plan.join_s] if len(self._willing()) >= plan.min_artists else []
+        else:
+            waiting = [self.members[artist] for artist in self.waiting_for()]
+            ends = [max(member.heard_at, self._opened_at) + plan.patience_s for member in waiting]
+            if self.phase is Phase.CONSISTENCY and self._sum.has_quorum():
+                ends.append(self._opened_at + _GRACE_S)
+        return max(0.0, min(ends) - now) if ends else math.inf
 
     def waiting_for(self) -> tuple[str, ...]:
         """Ids of the artists whose message the running phase still needs."""
@@ -293,7 +307,9 @@ class RoundEngine:
         dealers = self._decided.get("share", self._counted())
         deliveries = self._sum.deliveries(dealers)
         self._go_to(Phase.UPDATE)
-        return [self._said("share", dealers, data, to=artist) for artist, data in sorted(deliveries.items())]
+        # What it says to single artists, a restarted host does not find in its inbox: a word to itself comes first.
+        mine = self._envelope("note", "host", {"plan_digest": self.plan.digest, "dealers": list(dealers)})
+        return [mine, *(self._said("share", dealers, data, to=artist) for artist, data in sorted(deliveries.items()))]
 
     def _count(self) -> list[Envelope]:
         survivors = self._decided.get("consistency", self._counted())
@@ -313,6 +329,7 @@ class RoundEngine:
         summed = open_sum(code, self._tensors, self._sum.total(), len(contributors))
         tensors = aggregate(self.plan.rule, self._tensors, summed.update, summed.weight)
         dropped = tuple(a for a in self.roster if a not in contributors)
+        metrics = {name: total / len(contributors) for name, total in summed.metrics.items()}
         self._go_to(Phase.DONE)
         body = {
             "plan_digest": self.plan.digest,
@@ -320,10 +337,11 @@ class RoundEngine:
             "contributors": len(contributors),
             "dropped": len(dropped),
             "pictures": summed.pictures,
+            "metrics": metrics,
             "transcript": self._sum.transcript(),
         }
         data = pack(tensors, metadata_of(self._shared))
-        self.result = RoundResult(self.plan, data, contributors, dropped, summed.pictures, summed.clipped)
+        self.result = RoundResult(self.plan, data, contributors, dropped, summed.pictures, summed.clipped, metrics)
         return [self._envelope("result", "all", body, {"shared": data})]
 
     def _go_to(self, phase: Phase) -> None:

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import RoundError
+from ..secagg.graph import COMPLETE_UP_TO
 from ..secagg.messages import MIN_ARTISTS
 
-__all__ = ["MAX_WEIGHT_PICTURES", "PHASES", "WEIGHTINGS", "RoundPlan"]
+__all__ = ["MAX_WEIGHT_PICTURES", "METRICS", "PHASES", "WEIGHTINGS", "RoundPlan"]
 
 #: Every round goes through these in order.
 PHASES = ("advertise", "share", "update", "consistency", "unmask")
@@ -20,6 +21,11 @@ PHASES = ("advertise", "share", "update", "consistency", "unmask")
 WEIGHTINGS = ("equal", "pictures")
 MAX_WEIGHT_PICTURES = 100  #: more pictures do not weigh more
 
+#: Numbers about training that a plan may ask for, and the largest one that counts. They travel in the masked vector:
+#: everybody learns their mean over the artists, nobody a single one.
+METRICS: Mapping[str, float] = {"loss_before": 10.0, "loss_after": 10.0}
+
+_WHOLE = ("number", "total", "attempt", "local_steps", "batch", "rank", "min_artists", "degree")
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "number": (1, 10_000),
     "total": (1, 10_000),
@@ -33,6 +39,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "min_artists": (MIN_ARTISTS, 512),
     "join_s": (0, 86_400),
     "patience_s": (1, 86_400),
+    "degree": (0, 510),
 }
 
 
@@ -56,6 +63,9 @@ class RoundPlan:
         min_artists: fewer contributors than this, and the round waits; never below three.
         join_s: how long the room waits for answers before it starts without the silent.
         patience_s: an artist that has shown no sign of life for so long counts as dropped.
+        metrics: names from `METRICS` whose means over all artists the room learns; none unless the host asks.
+        degree: neighbours in the graph of masks; 0, everybody, in every real room (`secagg.graph`).
+        nonce: sets this room's plans apart from those of any other room, also one of the same name and settings.
     """
 
     room: str
@@ -78,12 +88,17 @@ class RoundPlan:
     min_artists: int = 3
     join_s: float = 30.0
     patience_s: float = 60.0
+    metrics: tuple[str, ...] = ()
+    degree: int = 0
+    nonce: str = ""
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 raise RoundError(f"The plan's {name} is {value!r}; expected a number from {low:g} to {high:g}.")
+            if name in _WHOLE and type(value) is not int:
+                raise RoundError(f"The plan's {name} is {value!r}; expected a whole number.")
         if self.protocol != "secagg":
             raise RoundError(
                 f"The plan wants the protocol {self.protocol!r}; this version speaks 'secagg' alone, in which nobody "
@@ -91,6 +106,15 @@ class RoundPlan:
             )
         if self.weighting not in WEIGHTINGS:
             raise RoundError(f"The plan's weighting is {self.weighting!r}; known are {', '.join(WEIGHTINGS)}.")
+        if strange := set(self.metrics) - METRICS.keys():
+            raise RoundError(f"The plan asks for the metric {min(strange)!r}; known are {', '.join(METRICS)}.")
+        if tuple(sorted(set(self.metrics))) != self.metrics:
+            raise RoundError(f"The plan's metrics are {self.metrics!r}; expected each once, by name.")
+        if self.degree and (self.degree % 2 or not self.degree < self.min_artists > COMPLETE_UP_TO):
+            raise RoundError(
+                f"The plan's degree is {self.degree!r} with at least {self.min_artists} artists; expected 0, or an "
+                f"even number below them in a simulated room of more than {COMPLETE_UP_TO}."
+            )
         if not re.fullmatch("[0-9a-f]{64}", self.host_key):
             raise RoundError(f"The plan's host_key is {self.host_key!r}; expected 64 hex digits.")
 
@@ -118,4 +142,7 @@ class RoundPlan:
                 raise RoundError(f"The plan lacks {name!r}; the host's version is too old for this kernel.")
             if item.type == "str" and not isinstance(body[name], str):
                 raise RoundError(f"The plan's {name} is {body[name]!r}; expected a text.")
-        return cls(**body)
+        metrics = body["metrics"]
+        if not isinstance(metrics, list | tuple) or not all(isinstance(name, str) for name in metrics):
+            raise RoundError(f"The plan's metrics are {metrics!r}; expected a list of names.")
+        return cls(**{**body, "metrics": tuple(metrics)})

@@ -50,7 +50,8 @@ class Simulation:
     Args:
         names: the artists; at least three.
         shared: the shared adapter's tensors at the start.
-        changes: entries of the plan that differ from its defaults.
+        changes: entries of the plan that differ from its defaults. With more than 64 artists, `degree` may give each
+            of them that many neighbours in place of all others: see `secagg.graph.risks` for how many it takes.
 
     >>> room = Simulation(["Ada", "Ben", "Cy"], {"x": np.zeros(4, np.float32)})
     >>> updates = {name: {"x": np.full(4, value, np.float32)} for name, value in zip(room.names, (0.1, 0.2, 0.3))}
@@ -77,6 +78,7 @@ class Simulation:
                 identity=Identity.generate(),
                 name=name,
                 backbone_sha256=self.plan.backbone_sha256,
+                simulated=True,
             )
             for name in names
         }
@@ -88,6 +90,7 @@ class Simulation:
         gone: Mapping[str, str] | None = None,
         tamper: Tamper | None = None,
         pictures: int = 20,
+        metrics: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Simulated:
         """Run one attempt of the next round to its end, or until nothing more can happen.
 
@@ -96,11 +99,12 @@ class Simulation:
             gone: name to the kind of the host's envelope ("roster", "share", "consistency", "unmask") that the artist
                 does not live to see.
             tamper: replaces what artists hear.
+            metrics: by name, what the plan's `metrics` ask for.
         """
         engine = RoundEngine(
             self.plan, self.shared, host=self.host, members=self.members, clock=lambda: self._now, because=""
         )
-        post = _Post(self, engine, dict(updates), dict(gone or {}), tamper, pictures)
+        post = _Post(self, engine, dict(updates), dict(gone or {}), tamper, pictures, metrics or {})
         for name, side in self.sides.items():
             for envelope in self.missed[name]:  # who comes back hears first what the relay kept
                 side.feed(envelope)
@@ -131,9 +135,10 @@ class _Post:
         gone: dict[str, str],
         tamper: Tamper | None,
         pictures: int,
+        metrics: Mapping[str, Mapping[str, float]],
     ) -> None:
         self.room, self.engine, self.updates, self.gone = room, engine, updates, gone
-        self.tamper, self.pictures = tamper, pictures
+        self.tamper, self.pictures, self.metrics = tamper, pictures, metrics
         self.log: list[Envelope] = []
         self.noticed: list[tuple[str, str]] = []
         self._away: set[str] = set()
@@ -144,12 +149,15 @@ class _Post:
         self._carry()
 
     def from_host(self, envelopes: list[Envelope]) -> None:
+        self._address(envelopes)
+        self._carry()
+
+    def _address(self, envelopes: list[Envelope]) -> None:
         for envelope in envelopes:
             self.log.append(envelope)
             for name, side in self.room.sides.items():
                 if envelope.recipient in ("all", side.me):
                     self._waiting.append((name, envelope))
-        self._carry()
 
     def _carry(self) -> None:
         while self._waiting:
@@ -159,7 +167,7 @@ class _Post:
                 continue
             self.log.append(envelope)
             if self.engine.phase not in (Phase.DONE, Phase.ABORTED):
-                self.from_host(self.engine.feed(envelope))
+                self._address(self.engine.feed(envelope))
 
     def _hear(self, name: str, envelope: Envelope) -> None:
         side = self.room.sides[name]
@@ -176,7 +184,8 @@ class _Post:
             if side.needs_answer():
                 answers = [*answers, side.answer(contribute=True)]
             if side.task is not None and name in self.updates:
-                answers = [*answers, side.submit(self.updates[name], pictures=self.pictures)]
+                told = self.metrics.get(name)
+                answers = [*answers, side.submit(self.updates[name], pictures=self.pictures, metrics=told)]
         except FedArtError as error:
             self.noticed.append((name, str(error)))
             return

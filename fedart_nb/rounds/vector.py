@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..secagg.encoding import Encoded, Field, FixedPoint
-from .plan import MAX_WEIGHT_PICTURES, RoundPlan
+from ..errors import SecAggError
+from ..secagg.encoding import Field, FixedPoint
+from .plan import MAX_WEIGHT_PICTURES, METRICS, RoundPlan
 from .tensors import Tensors
 
 __all__ = ["Summed", "encode", "layout", "open_sum", "words_of"]
 
 _MAX_PICTURES = 100_000
+_SLACK = 1e-6
 
 
 @dataclass(frozen=True)
@@ -25,38 +28,53 @@ class Summed:
         update: sum of weight * update, by tensor name, float64.
         weight: sum of weights; pictures: how many pictures were trained on, all together.
         clipped: how many values were clipped, all together.
+        metrics: sums of what the plan's `metrics` name.
     """
 
     update: dict[str, NDArray[np.float64]]
     weight: float
     pictures: int
     clipped: int
+    metrics: dict[str, float]
 
 
 def layout(plan: RoundPlan, shared: Tensors, artists: int) -> FixedPoint:
-    """The encoding of a round: the update's values, then weight, pictures and clipped values, for `artists` artists."""
+    """The encoding of a round for `artists` artists: the update's values, weight, pictures, clipped values, metrics."""
     size = sum(array.size for array in shared.values())
     fields = (
         Field("update", size, plan.clip),
         Field("weight", 1, 1.0),
-        Field("pictures", 1, _MAX_PICTURES),
-        Field("clipped", 1, float(size)),
+        Field("pictures", 1, _MAX_PICTURES, whole=True),
+        Field("clipped", 1, min(size, (2**32 - 1) // artists), whole=True),
+        *(Field(name, 1, METRICS[name]) for name in plan.metrics),
     )
     return FixedPoint(fields, artists)
 
 
-def encode(code: FixedPoint, plan: RoundPlan, update: Tensors, *, pictures: int) -> tuple[Encoded, int]:
-    """One artist's words, and how many values of the update were outside the plan's clip."""
+def encode(
+    code: FixedPoint,
+    plan: RoundPlan,
+    update: Tensors,
+    *,
+    pictures: int,
+    metrics: Mapping[str, float],
+    out: NDArray[np.uint32],
+) -> int:
+    """Write one artist's words to `out`; returns how many values of the update were outside the plan's clip.
+
+    `metrics`: every one that the plan asks for. No memory is taken that grows with the update.
+    """
     weight = min(pictures, MAX_WEIGHT_PICTURES) / MAX_WEIGHT_PICTURES if plan.weighting == "pictures" else 1.0
-    flat = np.concatenate([update[name].reshape(-1) for name in sorted(update)])
-    clipped = int(np.count_nonzero(np.abs(flat) > plan.clip))
-    values = {
-        "update": weight * np.clip(flat, -plan.clip, plan.clip) if clipped or weight != 1.0 else flat,
+    clipped = sum(_beyond(array, plan.clip) for array in update.values())
+    values: dict[str, NDArray[np.floating] | list[NDArray[np.floating]]] = {
+        "update": [update[name] for name in sorted(update)],
         "weight": np.array([weight]),
         "pictures": np.array([min(pictures, _MAX_PICTURES)], np.float64),
         "clipped": np.array([clipped], np.float64),
+        **{name: np.array([metrics[name]], np.float64) for name in plan.metrics},
     }
-    return code.encode(values), clipped
+    code.encode(values, weights={"update": weight}, out=out)
+    return clipped
 
 
 def words_of(message: bytes) -> NDArray[np.uint32]:
@@ -65,7 +83,7 @@ def words_of(message: bytes) -> NDArray[np.uint32]:
 
 
 def open_sum(code: FixedPoint, shared: Tensors, words: NDArray[np.uint32], count: int) -> Summed:
-    """Read the sum of `count` vectors; raises SecAggError when it does not open."""
+    """Read the sum of `count` vectors; raises SecAggError when it does not open, or holds impossible weights."""
     sums = code.decode(words, count)
     update: dict[str, NDArray[np.float64]] = {}
     start = 0
@@ -73,5 +91,18 @@ def open_sum(code: FixedPoint, shared: Tensors, words: NDArray[np.uint32], count
         size = math.prod(shared[name].shape)
         update[name] = sums["update"][start : start + size].reshape(shared[name].shape)
         start += size
-    whole = {name: float(sums[name][0]) for name in ("weight", "pictures", "clipped")}
-    return Summed(update, whole["weight"], round(whole["pictures"]), round(whole["clipped"]))
+    whole = {field.name: float(sums[field.name][0]) for field in code.fields[1:]}
+    weight, pictures, clipped = whole.pop("weight"), whole.pop("pictures"), whole.pop("clipped")
+    if not _SLACK < weight <= count * (1 + _SLACK):
+        raise SecAggError(
+            f"The weights of {count} artists add up to {weight:.6g}; expected above 0, to {count}. At least one of "
+            "them sent nonsense; no result is made of it."
+        )
+    return Summed(update, weight, round(pictures), round(clipped), whole)
+
+
+def _beyond(array: NDArray[np.float32], limit: float) -> int:
+    """How many values are outside [-limit, limit]; no second array where none are."""
+    if not array.size or (array.max() <= limit and array.min() >= -limit):
+        return 0
+    return int(np.count_nonzero(np.abs(array) > limit))

@@ -21,13 +21,15 @@ hidden among those of the honest artists in the sum: they learn the sum of these
     two halves of the room for the two kinds of shares of one artist, each half with the colluders' signatures.
 This holds if X25519, Ed25519, HKDF, ChaCha20-Poly1305 and AES-256 hold (all from `cryptography`), if each honest kernel
 keeps its round secret, and if the identity keys in the roster are those of people: compare the safety number aloud,
-because a host who may invent artists at will invents the colluders as well.
+because a host who may invent artists at will invents the colluders as well. All this on the complete graph: an artist
+refuses a sparser one, or a smaller roster, than was agreed.
 
 What it does not give:
   - privacy of what the sum itself says. One round's sum, or the difference of two rounds' sums, may still tell
     something about one artist (memberships, a rare motif). Only noise bounds that: `fedart_nb.privacy`.
   - an honest sum. A malicious artist can send any vector, within the range of the encoding or not, and nobody sees it.
-  - a finished round. Relay and host can always stop one; an artist can spoil one, and is named where possible.
+  - a finished round. Relay and host can always stop one; an artist can spoil one, or hold it up with signs of life, and
+    is named where possible.
   - hiding who takes part, when, and how large a vector is.
   - constant-time arithmetic: Shamir's shares are computed with Python's integers, in a kernel that nobody else times.
 

@@ -25,7 +25,9 @@ from fedart_nb.secagg.identity import Identity
 from fedart_nb.secagg.keys import BOX_OVERHEAD_BYTES, RoundKeys, mask_key_of_private
 from fedart_nb.secagg.masks import Expander, Words
 from fedart_nb.secagg.messages import (
+    MIN_ARTISTS,
     NO_HOLDER,
+    Draft,
     Kind,
     Roster,
     bitmap,
@@ -58,7 +60,10 @@ class SecAggClient:
         secret: 32 random bytes, kept private and deleted after the round; never used for another binding.
         state: what `remember` was last given for this secret, after a restart.
         remember: stores the state; it holds hashes only, no key.
-        previous: ids of the artists in the last finished sum, for a warning.
+        previous: ids of the artists in the last sum, for a warning.
+        degree: of the graph that was agreed; 0 is the complete one. A roster with another one is refused: whoever
+            chooses the degree chooses how few colluders it takes.
+        at_least: a roster of fewer artists than was agreed is refused.
 
     Attributes:
         roster: known after `share`.
@@ -75,6 +80,8 @@ class SecAggClient:
         state: _State | None = None,
         remember: Callable[[_State], None] = _forget,
         previous: frozenset[str] = frozenset(),
+        degree: int = 0,
+        at_least: int = MIN_ARTISTS,
     ) -> None:
         self._identity = identity
         self._host = host_public_key
@@ -83,6 +90,7 @@ class SecAggClient:
         self._state = dict(state or {})
         self._remember = remember
         self._previous = previous
+        self._degree, self._at_least = degree, at_least
         self._commit("binding", binding + self._keys.mask_public)
         self.roster: Roster | None = None
         self.warnings: list[str] = []
@@ -112,10 +120,20 @@ class SecAggClient:
         """Round 1: check the roster, then deal shares of both secrets to our neighbours.
 
         Raises:
-            SecAggError: fewer than three artists, keys that are not their owners', our own keys not among them, or
-                another roster than the one that we had dealt for.
+            SecAggError: fewer artists or another graph than agreed, keys that are not their owners', our own keys not
+                among them, or another roster than the one that we had dealt for.
         """
         read = Roster.read(self._host, self._binding, roster)
+        if read.degree != self._degree:
+            raise SecAggError(
+                f"The roster gives everybody {read.degree or 'all'} neighbours, agreed were {self._degree or 'all'}. "
+                "With few neighbours few colluders are enough; nothing was sent."
+            )
+        if len(read.entries) < self._at_least:
+            raise SecAggError(
+                f"The roster has {len(read.entries)} artists, agreed were at least {self._at_least}. Among fewer your "
+                "update hides worse; nothing was sent."
+            )
         me = read.position(self._identity.id)
         entry = read.entries[me]
         if (entry.box, entry.mask) != (self._keys.box_public, self._keys.mask_public):
@@ -158,20 +176,27 @@ class SecAggClient:
         Raises:
             SecAggError: a second, different vector under the same masks: the difference of both would lie open.
         """
+        if words.dtype != np.uint32 or words.ndim != 1:
+            raise SecAggError(f"A vector of {words.dtype} {words.shape}; expected uint32 (d,).")
+        return self.mask_written(len(words), lambda body: np.copyto(body, words))
+
+    def mask_written(self, size: int, write: Callable[[Words], object]) -> bytes:
+        """`mask` for a vector of `size` words that `write` puts into the message itself: it exists once."""
         roster = self._known()
         if not self._dealers:
             raise SecAggError("Asked to mask before the others' shares arrived.")
-        if words.dtype != np.uint32 or words.ndim != 1:
-            raise SecAggError(f"A vector of {words.dtype} {words.shape}; expected uint32 (d,).")
-        hidden = np.array(words, "<u4", copy=True)
-        self._commit("words", memoryview(hidden.data).cast("B"))
-        expander = Expander()
-        expander.add(hidden, mask_key_of_private(self._keys.private_seed(roster.context), roster.context))
+        draft = Draft(Kind.MASKED, roster.context, size)
+        body = draft.body
+        write(body)
+        self._commit("words", body.view(np.uint8).data)
+        masks = [(mask_key_of_private(self._keys.private_seed(roster.context), roster.context), 1)]
         for other in self._dealers:
             if other != self._me and other in self._held:
                 key = self._keys.pair_mask_key(roster.entries[other].mask, roster.context)
-                expander.add(hidden, key, sign=1 if self._me < other else -1)
-        return signed(self._identity, Kind.MASKED, roster.context, memoryview(hidden.data).cast("B"))
+                masks.append((key, 1 if self._me < other else -1))
+        Expander().add_all(body, masks)
+        del body
+        return draft.signed(self._identity)
 
     def confirm(self, survivors: bytes) -> bytes:
         """Round 3: sign the set of artists whose vectors are said to be in the sum.

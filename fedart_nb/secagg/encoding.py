@@ -3,7 +3,7 @@
 Each artist's value x in [-limit, limit] becomes q = round((x + limit) / step) in {0, ..., levels} with
 levels = floor((2^32 - 1) / artists) and step = 2 limit / levels. The sum of at most `artists` such numbers is below
 2^32: the budget is proved by construction, before anybody trains. Rounding errs by at most step / 2 per artist, so the
-mean errs by at most step / 2 = limit / levels (7e-9 of the limit with thirty artists).
+mean errs by at most step / 2 = limit / levels (7e-9 of the limit with thirty artists). Counts travel as they are.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ MAX_ARTISTS = 4096
 CHECK_WORDS = 4  # each artist adds 1 to each; a sum whose masks did not cancel shows the right count with chance 2^-128
 _MAX_WORDS = 2**31
 _BLOCK = 2**16
+_Values = NDArray[np.floating] | list[NDArray[np.floating]]
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A named stretch of the vector: `size` values, each within [-limit, limit]."""
+    """A named stretch of the vector: `size` values within [-limit, limit], or counts from 0 to `limit` (`whole`)."""
 
     name: str
     size: int
     limit: float
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if type(self.size) is not int or not 1 <= self.size < _MAX_WORDS:
@@ -75,17 +77,27 @@ class FixedPoint:
         self.fields = tuple(fields)
         self.artists = artists
         self.levels = (2**_MODULUS_BITS - 1) // artists
+        for field in fields:
+            if field.whole and field.limit > self.levels:
+                raise SecAggError(
+                    f"Field {field.name!r} counts to {field.limit:,}; {artists} artists: {self.levels:,}."
+                )
         self.size = sum(field.size for field in fields) + CHECK_WORDS
         if self.size >= _MAX_WORDS:
             raise SecAggError(f"{self.size:,} words are too many for one vector; at most {_MAX_WORDS - 1:,}.")
 
     def step(self, name: str) -> float:
         """The difference between two neighbouring values of a field."""
-        limit = next(f.limit for f in self.fields if f.name == name)
-        return float(2 * limit / self.levels)
+        field = next(f for f in self.fields if f.name == name)
+        return 1.0 if field.whole else float(2 * field.limit / self.levels)
 
-    def encode(self, values: Mapping[str, NDArray[np.floating]]) -> Encoded:
-        """Encode one artist's values, (size,) per field.
+    def encode(
+        self, values: Mapping[str, _Values], *, weights: Mapping[str, float] | None = None, out: Words | None = None
+    ) -> Encoded:
+        """Encode one artist's values, (size,) per field; in several arrays, one behind the other, if that is easier.
+
+        `weights`: what a field's values are multiplied with after clipping, from 0 to 1. `out`: uint32 (self.size,) to
+        write into. Nothing larger than a block is held beside it.
 
         Raises:
             SecAggError: other fields or sizes, or a value that is not finite. Values outside the limit are clipped and
@@ -93,31 +105,44 @@ class FixedPoint:
         """
         if values.keys() != {field.name for field in self.fields}:
             raise SecAggError(f"Values for {sorted(values)}; expected {sorted(f.name for f in self.fields)}.")
-        words = np.empty(self.size, np.uint32)
+        words = np.empty(self.size, np.uint32) if out is None else out
+        words[-CHECK_WORDS:] = 1
         clipped: dict[str, int] = {}
         start = 0
         for field in self.fields:
-            flat = np.asarray(values[field.name]).reshape(-1)
-            if len(flat) != field.size:
-                raise SecAggError(f"Field {field.name!r} got {len(flat)} values; expected {field.size}.")
+            given = values[field.name]
+            parts = [np.asarray(part).reshape(-1) for part in (given if isinstance(given, list) else [given])]
+            if (size := sum(map(len, parts))) != field.size:
+                raise SecAggError(f"Field {field.name!r} got {size} values; expected {field.size}.")
+            weight = (weights or {}).get(field.name, 1.0)
+            if not 0 <= weight <= 1:
+                raise SecAggError(f"Field {field.name!r} has the weight {weight!r}; expected 0 to 1.")
             clipped[field.name] = 0
-            scale = self.levels / (2 * field.limit)
-            for at in range(0, field.size, _BLOCK):
-                block = flat[at : at + _BLOCK].astype(np.float64)
-                outside = int(np.count_nonzero(np.abs(block) > field.limit))
-                if not np.isfinite(block).all():
-                    raise SecAggError(f"Field {field.name!r} holds values that are not finite (NaN or infinity).")
-                if outside:
-                    clipped[field.name] += outside
-                    np.clip(block, -field.limit, field.limit, out=block)
-                block += field.limit
-                block *= scale
-                np.rint(block, out=block)
-                np.minimum(block, self.levels, out=block)  # a float64 rounding must not cost the proof
-                words[start + at : start + at + len(block)] = block
-            start += field.size
-        words[start:] = 1
+            for part in parts:
+                clipped[field.name] += self._fill(words[start : start + len(part)], part, field, weight)
+                start += len(part)
         return Encoded(words, clipped)
+
+    def _fill(self, words: Words, values: NDArray[np.floating], field: Field, weight: float) -> int:
+        """Encode a part of a field into `words`; returns how many values had to be clipped."""
+        low, scale = (0.0, 1.0) if field.whole else (-field.limit, self.levels / (2 * field.limit))
+        clipped = 0
+        for at in range(0, len(values), _BLOCK):
+            block = values[at : at + _BLOCK].astype(np.float64)
+            least, most = block.min(), block.max()
+            if not (np.isfinite(least) and np.isfinite(most)):
+                raise SecAggError(f"Field {field.name!r} holds values that are not finite (NaN or infinity).")
+            if least < low or most > field.limit:
+                clipped += int(np.count_nonzero((block < low) | (block > field.limit)))
+                np.clip(block, low, field.limit, out=block)
+            if weight != 1.0:
+                block *= weight
+            block -= low
+            block *= scale
+            np.rint(block, out=block)
+            np.minimum(block, self.levels, out=block)  # a float64 rounding must not cost the proof
+            words[at : at + _BLOCK] = block
+        return clipped
 
     def decode(self, total: Words, count: int) -> dict[str, NDArray[np.float64]]:
         """The sums, (size,) float64 per field, of the `count` vectors in `total`.
@@ -138,6 +163,8 @@ class FixedPoint:
         start = 0
         for field in self.fields:
             part = total[start : start + field.size].astype(np.float64)
-            sums[field.name] = part * self.step(field.name) - count * field.limit
+            part *= self.step(field.name)
+            part -= 0.0 if field.whole else count * field.limit
+            sums[field.name] = part
             start += field.size
         return sums

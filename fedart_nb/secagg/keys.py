@@ -16,7 +16,15 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fedart_nb.errors import SecAggError
 
-__all__ = ["BOX_OVERHEAD_BYTES", "RoundKeys", "agree", "derive", "mask_key_of_private", "pair_mask_key"]
+__all__ = [
+    "BOX_OVERHEAD_BYTES",
+    "RoundKeys",
+    "agree",
+    "check_usable",
+    "derive",
+    "mask_key_of_private",
+    "pair_mask_key",
+]
 
 BOX_OVERHEAD_BYTES = 16
 _NONCE = bytes(12)  # every box has a key of its own, used once
@@ -33,6 +41,11 @@ def agree(private: X25519PrivateKey, public: bytes) -> bytes:
         return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
         raise SecAggError(f"{public.hex()[:16]}… is no usable X25519 public key ({error}).") from error
+
+
+def check_usable(public: bytes) -> None:
+    """Raise SecAggError for a public key of small order, with which nobody could agree on anything."""
+    agree(X25519PrivateKey.generate(), public)
 
 
 def pair_mask_key(private: X25519PrivateKey, mine: bytes, theirs: bytes, context: bytes) -> bytes:

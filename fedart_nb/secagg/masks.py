@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from numpy.typing import NDArray
 
 from fedart_nb.errors import SecAggError
@@ -12,37 +15,55 @@ __all__ = ["Expander", "Words", "expand"]
 
 Words = NDArray[np.uint32]
 
-_BLOCK_BYTES = 2**18  # block and mask stay in the second-level cache; larger ones are slower
+_BLOCK_BYTES = 2**17  # block, mask and zeros stay in the second-level cache; larger ones are slower
+_AT_ONCE = 64
 
 
 class Expander:
-    """Adds or subtracts masks, modulo 2^32. Holds two blocks of memory, whatever the vector's length."""
+    """Adds and subtracts masks, modulo 2^32. Holds three blocks of memory, whatever the vector's length."""
 
     def __init__(self) -> None:
         self._zeros = bytes(_BLOCK_BYTES)
         self._out = bytearray(_BLOCK_BYTES + 15)  # the cipher asks for room for one more block
-        self._words = np.frombuffer(self._out, "<u4", _BLOCK_BYTES // 4)
+        self._mask = np.frombuffer(self._out, "<u4", _BLOCK_BYTES // 4)
+        self._block = np.empty(_BLOCK_BYTES // 4, np.uint32)
 
     def add(self, words: Words, key: bytes, *, sign: int = 1) -> None:
         """Add sign * PRG(key) to `words` modulo 2^32, in place; a key serves one mask only.
 
         Args:
-            words: uint32 (d,), contiguous.
+            words: uint32 (d,).
             key: 32 bytes.
             sign: 1 or -1.
         """
-        if len(key) != 32:
-            raise SecAggError(f"A mask key of {len(key)} bytes; expected 32.")
+        self.add_all(words, [(key, sign)])
+
+    def add_all(self, words: Words, masks: Iterable[tuple[bytes, int]]) -> None:
+        """`add` for many (key, sign), `_AT_ONCE` of them in one pass over the blocks of `words`."""
         if words.dtype != np.uint32 or words.ndim != 1:
             raise SecAggError(f"Masks are added to uint32 (d,); got {words.dtype} {words.shape}.")
-        apply = np.add if sign > 0 else np.subtract
-        stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+        left = iter(masks)
+        while streams := [(_stream(key), np.add if sign > 0 else np.subtract) for key, sign in islice(left, _AT_ONCE)]:
+            self._pass_over(words, streams)
+
+    def _pass_over(self, words: Words, streams: Sequence[tuple[CipherContext, np.ufunc]]) -> None:
         step = _BLOCK_BYTES // 4
         for start in range(0, len(words), step):
             part = words[start : start + step]
-            size = 4 * len(part)
-            stream.update_into(self._zeros if size == _BLOCK_BYTES else self._zeros[:size], self._out)
-            apply(part, self._words[: len(part)], out=part)
+            block, mask, zeros = self._block[: len(part)], self._mask[: len(part)], self._zeros
+            if len(part) < step:
+                zeros = zeros[: 4 * len(part)]
+            block[:] = part
+            for stream, apply in streams:
+                stream.update_into(zeros, self._out)
+                apply(block, mask, out=block)
+            part[:] = block
+
+
+def _stream(key: bytes) -> CipherContext:
+    if len(key) != 32:
+        raise SecAggError(f"A mask key of {len(key)} bytes; expected 32.")
+    return Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
 
 
 def expand(key: bytes, size: int) -> Words:

@@ -10,9 +10,13 @@ another round, plan, adapter or roster is ever taken for one of this.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fedart_nb.errors import SecAggError
 from fedart_nb.secagg.graph import neighbours, quorum_of, threshold_of
@@ -22,6 +26,7 @@ __all__ = [
     "COMMITMENT_BYTES",
     "MIN_ARTISTS",
     "NO_HOLDER",
+    "Draft",
     "Entry",
     "Kind",
     "Roster",
@@ -59,6 +64,29 @@ def signed(identity: Identity, kind: Kind, context: bytes, body: bytes | memoryv
     """A message of ours. A long body (the masked vector) is signed by its hash, like every other one."""
     head = bytes([kind]) + context
     return b"".join((head, body, identity.sign(_to_sign(head, body))))
+
+
+class Draft:
+    """A message whose body is written in place: a masked vector exists once, as the message that leaves."""
+
+    def __init__(self, kind: Kind, context: bytes, words: int) -> None:
+        self._head = bytes([kind]) + context
+        self._file = io.BytesIO()
+        self._file.seek(_HEAD_BYTES + 4 * words + _SIGNATURE_BYTES - 1)
+        self._file.write(b"\0")
+        self._file.seek(0)
+        self._file.write(self._head)
+
+    @property
+    def body(self) -> NDArray[np.uint32]:
+        """The words, uint32 (d,); let go of it before `signed`. They do not begin at a multiple of four bytes."""
+        return np.frombuffer(self._file.getbuffer()[_HEAD_BYTES:-_SIGNATURE_BYTES], "<u4")
+
+    def signed(self, identity: Identity) -> bytes:
+        """The message, as `signed` makes it; nothing is copied."""
+        with self._file.getbuffer() as view:
+            view[-_SIGNATURE_BYTES:] = identity.sign(_to_sign(self._head, view[_HEAD_BYTES:-_SIGNATURE_BYTES]))
+        return self._file.getvalue()
 
 
 def opened(public_key: bytes, kind: Kind, context: bytes, data: bytes) -> memoryview:

@@ -1,8 +1,9 @@
 """The safety number: the room's identities as six words and a small picture that two people compare aloud.
 
 It says: we hold the same host's key and the same artists' keys for the same room. A relay or host that shows two people
-different keys, or slips in an artist that the other does not see, gives them different words, but for one chance in
-2^66 a try.
+different keys, or slips in an artist that the other does not see, gives them different words. Six words are 66 bits,
+and who invents keys for both views may try until two of them agree: about 2^33 keys for each (a birthday). So every try
+costs 32 MiB and a tenth of a second (scrypt): some fifty years of a core, for one pair of people in one room.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 
 from mnemonic import Mnemonic
@@ -21,12 +22,18 @@ __all__ = ["SafetyNumber"]
 
 _WORDS, _WORD_BITS = 6, 11
 _SIDE = 7  # cells of the picture, mirrored left to right
-_LABEL = b"fedart-safety-number-v1\n"
+_LABEL = b"fedart-safety-number-v2\n"
+_SCRYPT_N = 2**15
 
 
 @cache
 def _word_list() -> tuple[str, ...]:
     return tuple(Mnemonic("english").wordlist)  # BIP-39: 2,048 words that differ in their first four letters
+
+
+@lru_cache(maxsize=64)
+def _slow_hash(said: str) -> bytes:
+    return hashlib.scrypt(said.encode(), salt=_LABEL, n=_SCRYPT_N, r=8, p=1, maxmem=2**26, dklen=32)
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class SafetyNumber:
     >>> one == SafetyNumber.of("studio", "a" * 32, ["c" * 32, "b" * 32])
     True
     >>> str(one)
-    'goddess you party jealous denial bless'
+    'fitness lend yellow wrap abuse ripple'
     """
 
     digest: bytes
@@ -49,8 +56,7 @@ class SafetyNumber:
         ids = sorted(set(artist_ids))
         if not ids:
             raise SecAggError("A safety number needs at least one artist's id.")
-        said = "\n".join([room, host_id, *ids]).encode()
-        return cls(hashlib.sha256(_LABEL + said).digest(), len(ids))
+        return cls(_slow_hash("\n".join([room, host_id, *ids])), len(ids))
 
     @property
     def words(self) -> tuple[str, ...]:

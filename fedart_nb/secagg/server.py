@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fedart_nb.errors import SecAggError
 from fedart_nb.secagg.client import BOX_BYTES
 from fedart_nb.secagg.identity import Identity
-from fedart_nb.secagg.keys import mask_key_of_private, pair_mask_key
+from fedart_nb.secagg.keys import check_usable, mask_key_of_private, pair_mask_key
 from fedart_nb.secagg.masks import Expander, Words
 from fedart_nb.secagg.messages import (
     COMMITMENT_BYTES,
@@ -85,11 +85,16 @@ class SecAggServer:
     # --- round 0 ---
 
     def advertise(self, artist: str, message: bytes) -> None:
-        """Take an artist's keys; raises SecAggError for a bad signature or a second, different message."""
+        """Take an artist's keys; raises SecAggError for a bad signature or a second, different message.
+
+        A key that nobody can use is refused here: in the roster it would stop everybody.
+        """
         if self._due("advertise", artist, message):
             entry = Entry.read(self._binding, message)
             if entry.id != artist:
                 raise SecAggError(f"{artist[:8]} sent the keys of {entry.id[:8]}.")
+            check_usable(entry.box)
+            check_usable(entry.mask)
             self._entries[artist] = entry
             self._note("advertise", artist, message)
 
@@ -233,15 +238,13 @@ class SecAggServer:
             )
         if self.phase != "unmask":
             raise SecAggError(f"The sum was asked for in the phase {self.phase!r}.")
-        secrets = self._rebuilt(roster)
-        total = self._sum.copy()
-        expander = Expander()
-        for dealer, secret in secrets.items():
+        masks: list[tuple[bytes, int]] = []
+        for dealer, secret in self._rebuilt(roster).items():
             entry = roster.entries[dealer]
             if dealer in self._counted:
                 if commitment(roster.context, dealer, NO_HOLDER, b"b", secret) != self._dealt[dealer][2]:
                     raise SecAggError(f"{entry.id[:8]} had dealt shares of something else than its secret.")
-                expander.add(total, mask_key_of_private(secret, roster.context), sign=-1)
+                masks.append((mask_key_of_private(secret, roster.context), -1))
                 continue
             private = X25519PrivateKey.from_private_bytes(secret)
             if private.public_key().public_bytes_raw() != entry.mask:
@@ -249,7 +252,9 @@ class SecAggServer:
             for other in roster.neighbours[dealer]:
                 if other in self._vectors:  # it had added (other < dealer) or subtracted the mask
                     key = pair_mask_key(private, entry.mask, roster.entries[other].mask, roster.context)
-                    expander.add(total, key, sign=-1 if other < dealer else 1)
+                    masks.append((key, -1 if other < dealer else 1))
+        total, self._sum = self._sum, np.zeros(0, np.uint32)
+        Expander().add_all(total, masks)
         self.phase = "done"
         return total
 

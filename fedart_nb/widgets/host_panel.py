@@ -216,7 +216,9 @@ class HostPanel(Panel):
             elif isinstance(event, RoundClosed):
                 self._latest = event
                 self._now = f"Round {event.number} of {event.total} is over"
-                self._lines.append(f"{self._now}: {event.contributors} updates make the new shared adapter.")
+                self._lines.append(
+                    f"{self._now}: {event.contributors} updates make the new shared adapter{event.means}."
+                )
 
     # what is shown, under the panel's lock
 

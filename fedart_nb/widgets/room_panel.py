@@ -217,7 +217,7 @@ class RoomPanel(Panel):
         round_.loss = self.session.held_out_loss(shared=1.0, personal=0.0)
         self._closed_round = event
         self._now = f"Round {event.number} of {event.total} is over: the shared adapter has arrived."
-        self._lines.append(f"{self._now} It is made of {event.contributors} updates.")
+        self._lines.append(f"{self._now} It is made of {event.contributors} updates{event.means}.")
 
     # what is shown, under the panel's lock
 

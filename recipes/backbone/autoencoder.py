@@ -25,7 +25,7 @@ ANCHOR = 0.3
 
 
 def build(latent_channels: int) -> AutoencoderTiny:
-    """About 2.4 M parameters: 128x128x3 to latent_channels x16x16 and back."""
+    """About 2.3 M parameters: 128x128x3 to latent_channels x16x16 and back."""
     return AutoencoderTiny(
         encoder_block_out_channels=(64, 64, 64, 64),
         decoder_block_out_channels=(64, 64, 64, 64),
@@ -44,7 +44,7 @@ def read(folder: Path) -> AutoencoderTiny:
 
 
 def start_from(model: AutoencoderTiny, folder: Path) -> AutoencoderTiny:
-    """Copy a trained autoencoder's weights and return it; what it lacked (latent channels, blocks) has no effect yet."""
+    """Copy a trained autoencoder's weights, and return it; what it lacked (channels, blocks) has no effect yet."""
     old = AutoencoderTiny.from_pretrained(folder)
     for part in ("encoder", "decoder"):
         theirs = list(getattr(old, part).layers)
@@ -177,8 +177,8 @@ def train(
 ) -> Iterator[dict[str, float]]:
     """Train until `steps` or `minutes`, whichever is first (the learning rate follows); resumes from `state_path`.
 
-    With a `start`, latents are held near its own, so that its denoiser adapts quickly; `decoder_only` leaves the encoder
-    as it is, so that the denoiser stays valid.
+    With a `start`, latents are held near its own, so that its denoiser adapts quickly; `decoder_only` leaves the
+    encoder as it is, so that the denoiser stays valid.
     """
     torch.manual_seed(seed)
     model = build(latent_channels)

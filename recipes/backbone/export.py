@@ -84,7 +84,7 @@ def write(parts: dict[str, list[pool.Record]], *, folder: Path, log: Path, seed:
         pictures += pipeline(
             [f"{denoiser.style_word(r.source)} {r.caption}" for r in row],
             num_inference_steps=20,
-            guidance_scale=5.0,
+            guidance_scale=3.0,
             generator=[torch.Generator().manual_seed(seed + start + i) for i in range(len(row))],
             output_type="np",
         ).images.tolist()
@@ -115,7 +115,7 @@ It draws single objects and faces; it cannot write text, compose scenes or draw 
 
 | part | what | parameters |
 |---|---|---|
-| `vae` | `AutoencoderTiny`, f8, residual blocks at 1/2, 1/4 and 1/8 resolution | 1.6 M |
+| `vae` | `AutoencoderTiny`, f8, residual blocks at 1/2, 1/4 and 1/8 resolution | 2.3 M |
 | `unet` | `UNet2DConditionModel` (64, 128, 192), cross-attention at 8x8 and 4x4 | 11.0 M |
 | `text_encoder` | `CLIPTextModel`, 2 layers of width {denoiser.TEXT_WIDTH}, word-level tokenizer | 1.2 M |
 | `scheduler` | `DPMSolverMultistepScheduler`, rectified flow | |

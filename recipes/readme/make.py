@@ -27,7 +27,7 @@ BEGIN = "<!-- results:begin (written by recipes/readme/make.py from benchmarks/r
 END = "<!-- results:end -->"
 
 
-#: What the README shows of the backbone, of personal adapters and of speed: label and measure.
+#: What the README shows of the backbone, personal adapters, speed and secure aggregation: label and measure.
 SHOWN = (
     ("autoencoder on unseen pictures", "ae.psnr_pool"),
     ("autoencoder on the hardest of the ten artists", "ae.psnr_worst_artist"),
@@ -42,6 +42,13 @@ SHOWN = (
     ("our training step against the diffusers example's", "train.speedup_vs_example"),
     ("four pictures, 20 steps with guidance", "sample.four_pictures_s"),
     ("the package, weights and art included", "wheel.mb"),
+    ("unmasking the sum of 30 artists, 20 % of them gone, against Flower's SecAgg+", "secagg.unmask_speedup_vs_flower"),
+    ("one artist's work in that round, against Flower's SecAgg+", "secagg.client_speedup_vs_flower"),
+    ("what an artist sends for each number of an update, all messages", "secagg.bytes_per_param"),
+    ("largest error of the masked mean, as a share of the clip", "secagg.error_over_clip"),
+    ("a round of ten processes, two of them killed, beyond training", "round.ten_artists_overhead_s"),
+    ("requests at a relay by a fuzzer, none of them answered by a fault", "relay.fuzz_requests"),
+    ("inputs to the wire's decoders by a fuzzer, none of them a crash", "wire.fuzz_inputs"),
 )
 
 
@@ -86,7 +93,9 @@ def _row(label: str, line: dict[str, Any]) -> str:
     """One figure with its interval; what it is compared with stands in the results file."""
     low, high = line.get("spread") or (None, None)
     interval = "" if low is None else f" ({low:g} to {high:g})"
-    return f"| {label} | {line['value']:g} {line['unit']}{interval} | `python benchmarks/{line['script']}.py --json` |"
+    value = f"{line['value']:,}" if isinstance(line["value"], int) else f"{line['value']:.4g}"
+    figure = f"{value} {line['unit']}".strip() + interval
+    return f"| {label} | {figure} | `python benchmarks/{line['script']}.py --json` |"
 
 
 def write_table(readme: Path, text: str) -> None:

@@ -1,7 +1,10 @@
 """`kill -9` of any artist, the host or the relay around every message of a round, with real processes: a table of all.
 
-Each is started again at once. The round completes, everybody holds the same result, it is the mean of those in it, and
-nobody ever said two different things in one attempt: no second vector, no second unmask message.
+Artists and the host die right before and right after they send a message, the relay right before it would get one (the
+artist meets a relay that is gone), while it gets one, and after it got one. Each is started again at once. The round
+completes, everybody holds the same result, it is the mean of those in it, and nobody ever said two different things in
+one attempt: no second vector, no second unmask message. With too many artists killed the attempt ends, nobody has
+released a share in it, and the next one works.
 """
 
 from __future__ import annotations
@@ -36,13 +39,14 @@ pytestmark = [
 ARTISTS = 4
 OF_AN_ARTIST = ("advertise", "share", "update", "consistency", "unmask")
 OF_THE_HOST = ("plan", "roster", "share", "consistency", "unmask", "result")
+STOP = {"before": "hold", "during": "tell", "after": "tell"}
 QUICK = {("artist", "unmask", "before"), ("host", "consistency", "after"), ("relay", "update", "after")}
 
 
 def table() -> Iterator[Any]:
     cases = [("artist", kind, when) for kind in OF_AN_ARTIST for when in ("before", "after")]
     cases += [("host", kind, when) for kind in OF_THE_HOST for when in ("before", "after")]
-    cases += [("relay", kind, "after") for kind in OF_AN_ARTIST]
+    cases += [("relay", kind, when) for kind in OF_AN_ARTIST for when in ("before", "during", "after")]
     for case in cases:
         yield pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow, id=" ".join(case))
 
@@ -78,23 +82,27 @@ class Relay:
 @pytest.mark.parametrize(("who", "kind", "when"), list(table()))
 def test_a_round_survives_a_kill(who: str, kind: str, when: str, tmp_path: Path) -> None:
     relay = Relay(tmp_path / "relay")
-    die = {"die": f"{kind}:{when}"}
+    marked = {"at": f"{kind}:{when}"}
+    size = 2_000_000 if when == "during" else 1000  # what is killed while it is sent must take a moment
     running: list[Process] = []
 
-    def start(role: str, at: str, **settings: Any) -> Process:
-        running.append(Process(role, tmp_path / at, **settings))
+    def start(role: str, folder: str, **settings: Any) -> Process:
+        running.append(Process(role, tmp_path / folder, **settings))
         return running[-1]
 
     try:
-        host = start("host", "host", relay=relay.url, artists=ARTISTS, patience_s=20, **(die if who == "host" else {}))
+        settings = {"relay": relay.url, "artists": ARTISTS, "patience_s": 20, "size": size}
+        host = start("host", "host", **settings, **(marked if who == "host" else {}))
         invite = host.wait_for()["invite"]
+        first = {"artist": marked, "relay": {"at": f"{kind}:{STOP[when]}"}}.get(who, {})
         people = [
-            start("artist", f"a{i}", invite=invite, name=f"A{i}", **(die if (who, i) == ("artist", 0) else {}))
-            for i in range(ARTISTS)
+            start("artist", f"a{i}", invite=invite, name=f"A{i}", **(first if i == 0 else {})) for i in range(ARTISTS)
         ]
         if who == "relay":
-            people[0].wait_for(sent=kind)
+            people[0].wait_for(**({"sent": kind} if when == "after" else {"about": kind}))
             relay.kill()
+            if when == "before":
+                people[0].go()
             relay.start()
         elif who == "artist":
             people[0].ended()
@@ -107,6 +115,41 @@ def test_a_round_survives_a_kill(who: str, kind: str, when: str, tmp_path: Path)
             process.close()
         assert len(results) == 1
         check_log(relay, tmp_path / "host" / "shared-0002.safetensors")
+    finally:
+        for process in running:
+            process.kill()
+        relay.kill()
+
+
+def test_with_too_many_artists_killed_the_attempt_ends_cleanly_and_the_next_one_works(tmp_path: Path) -> None:
+    relay = Relay(tmp_path / "relay")
+    running: list[Process] = []
+
+    def start(role: str, folder: str, **settings: Any) -> Process:
+        running.append(Process(role, tmp_path / folder, **settings))
+        return running[-1]
+
+    try:
+        host = start("host", "host", relay=relay.url, artists=ARTISTS, patience_s=4)
+        invite = host.wait_for()["invite"]
+        people = [
+            start("artist", f"a{i}", invite=invite, name=f"A{i}", **({"at": "update:before"} if i < 2 else {}))
+            for i in range(ARTISTS)
+        ]
+        for person in people[:2]:
+            person.ended()
+        assert "Round 1 starts again: 2 of 4 artists are left" in host.wait_for(event="Note")["text"]
+        people[:2] = [start("artist", f"a{i}", invite=invite, name=f"A{i}") for i in range(2)]
+        results = {person.wait_for_key("result")["result"] for person in people}
+        for process in (*people, host):
+            process.close()
+        assert len(results) == 1
+        check_log(relay, tmp_path / "host" / "shared-0002.safetensors")
+        first, second = [e.body["plan_digest"] for e in relay.envelopes() if e.kind == "plan"]
+        kinds = {(e.kind, e.body["plan_digest"]) for e in relay.envelopes() if e.kind in OF_AN_ARTIST}
+        assert ("update", first) in kinds
+        assert not {("consistency", first), ("unmask", first)} & kinds
+        assert ("unmask", second) in kinds
     finally:
         for process in running:
             process.kill()

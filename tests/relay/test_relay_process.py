@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,7 +20,10 @@ from fedart_nb.relay.signing import EMPTY_SHA256, signature_headers
 from fedart_nb.secagg import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Relay
 
 pytestmark = [
     pytest.mark.process,
@@ -32,48 +32,6 @@ pytestmark = [
 
 HOST, ARTIST = Identity.generate(), Identity.generate()
 DEADLINE_S = 20.0
-
-
-@dataclass
-class Relay:
-    process: subprocess.Popen[str]
-    url: str
-    pid: int
-    errors: Path
-
-    @property
-    def port(self) -> int:
-        return urlsplit(self.url).port or 0
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        self.process.wait(DEADLINE_S)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Relay]]:
-    started: list[Relay] = []
-
-    def run(*, port: int = 0, flags: tuple[str, ...] = ()) -> Relay:
-        errors = tmp_path / f"stderr-{len(started)}"
-        command = [*flags, "-m", "fedart_nb.relay", "--data", str(tmp_path / "data"), "--port", str(port)]
-        with errors.open("w") as log:
-            process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=log, text=True)
-        assert process.stdout is not None
-        readable, _, _ = select.select([process.stdout], [], [], DEADLINE_S)
-        line = process.stdout.readline() if readable else ""
-        assert line, f"the relay did not start: {errors.read_text()}"
-        ready = json.loads(line)
-        relay = Relay(process, ready["url"], ready["pid"], errors)
-        started.append(relay)
-        return relay
-
-    yield run
-    for relay in started:
-        if relay.process.poll() is None:
-            relay.kill()
-        if relay.process.stdout:
-            relay.process.stdout.close()
 
 
 def envelope(invite: Invite, sender: Identity, recipient: str = "all", **fields: Any) -> Envelope:
@@ -171,6 +129,17 @@ def test_sigterm_ends_it_well_although_somebody_waits(start: Callable[..., Relay
         relay.process.send_signal(signal.SIGTERM)
         assert b'{"messages":[],"more":false}' in read_until(raw, b"}")
     assert relay.process.wait(8) == 0, "and not only when the time to drain (10 s) was over"
+    assert "Traceback" not in relay.errors.read_text()
+
+
+def test_an_answer_to_a_request_whose_body_is_broken_is_dropped_quietly(start: Callable[..., Relay]) -> None:
+    relay = start()
+    with socket.create_connection(("127.0.0.1", relay.port), timeout=DEADLINE_S) as raw:
+        raw.sendall(b"POST /nowhere HTTP/1.1\r\nhost: relay\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n")
+        assert read_until(raw, b"\r\n0\r\n\r\n").startswith(b"HTTP/1.1 400")
+        assert raw.recv(1) == b""
+    relay.process.send_signal(signal.SIGTERM)
+    relay.process.wait(DEADLINE_S)
     assert "Traceback" not in relay.errors.read_text()
 
 

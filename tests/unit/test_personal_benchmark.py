@@ -54,7 +54,7 @@ def outcome(personal: ModuleType, shared: ModuleType, bare_ranks: list[int]) -> 
     for each in runs["bob"]:
         object.__setattr__(each, "backbone", verdict(shared, "aaaa", []))
     real = {"ada": verdict(shared, "aaaa", [1, 2, 3, 9]), "bob": verdict(shared, "bbbb", [])}
-    return personal.Outcome(runs, real, 239, 2, "a test")
+    return personal.Outcome(runs, real, 239, "a test")
 
 
 @pytest.mark.parametrize("name", sorted(ArtSet.samples()))

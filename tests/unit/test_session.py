@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -386,3 +387,46 @@ def test_a_restarted_kernel_is_heard_although_it_says_what_the_former_one_said(
     assert mine.count(("hello", 0)) == 2
     assert mine.count(("note", 1)) >= 2
     assert mine.count(("advertise", 1)) == mine.count(("update", 1)) == 1
+
+
+def test_an_update_is_kept_for_the_next_attempt_unless_it_had_left_and_never_for_another_room(
+    host: Host, enter: Enter
+) -> None:
+    ada, plan = enter("Ada"), host.plan
+    assert plan is not None
+    assert ada.side is not None
+    first = ada._update_path(plan)
+    first.write_bytes(b"trained in attempt 1")
+    assert not ada._update_path(replace(plan, nonce="another room with the same first adapter")).exists()
+    second = ada._update_path(replace(plan, attempt=2))
+    assert second.read_bytes() == b"trained in attempt 1"
+    assert not first.exists()
+    ada.side._released.add(plan.number)
+    assert ada._update_path(replace(plan, attempt=2)) == second, "a restart in the same attempt"
+    assert second.exists()
+    assert not ada._update_path(replace(plan, attempt=3)).exists()
+    assert not second.exists()
+
+
+def test_the_room_learns_the_mean_of_the_artists_losses_when_the_plan_asks_for_it(
+    relay: MemoryRelay, weights: Path, enter: Enter, kernels: Kernels, host: Host
+) -> None:
+    host.open_room(
+        transport=host.transport,
+        rounds=1,
+        min_artists=3,
+        local_steps=2,
+        batch=2,
+        metrics=["loss_before", "loss_after"],
+    )
+    losses: dict[str, list[float]] = {}
+    sessions = {name: enter(name) for name in ("Ada", "Ben", "Dee")}
+    hosting = kernels.run(host.rounds())
+    taking = {name: kernels.run(session.rounds()) for name, session in sessions.items()}
+    for name, future in taking.items():
+        losses[name] = [event.loss for event in of(Step, done(future))]
+    (closed,) = of(RoundClosed, done(hosting))
+    assert closed.metrics["loss_before"] == pytest.approx(np.mean([own[0] for own in losses.values()]), abs=1e-5)
+    assert closed.metrics["loss_after"] == pytest.approx(np.mean([own[-1] for own in losses.values()]), abs=1e-5)
+    assert of(RoundClosed, taking["Ada"].result())[0].metrics == closed.metrics
+    assert "mean loss before" in str(closed)

@@ -183,3 +183,27 @@ def test_an_impossible_wish_is_refused_at_once() -> None:
         PicturePrivacy(epsilon=-1)
     with pytest.raises(PrivacyError, match="clip_norm is 0"):
         PicturePrivacy(clip_norm=0)
+
+
+def test_a_plan_that_asks_for_losses_is_not_answered_under_a_budget(
+    relay: MemoryRelay, weights: Path, tmp_path: Path, open_session: Open, run
+) -> None:
+    host = Host("Curious", folder=tmp_path / "curious", backbone=Backbone.from_pretrained(weights, device="cpu"))
+    host.open_room(
+        transport=relay.connect(host.identity),
+        rounds=1,
+        min_artists=3,
+        local_steps=2,
+        batch=2,
+        metrics=("loss_after",),
+    )
+    people = [open_session(name) for name in ("Ada", "Ben", "Dee", "Eve")]
+    for person in people:
+        person.join(transport=relay.connect(person.identity))
+    people[0].privacy = EIGHT
+    hosting = run(host.rounds())
+    futures = [run(person.rounds()) for person in people]
+    events = futures[0].result(DEADLINE_S)
+    assert [event.contributors for event in of(RoundClosed, hosting.result(DEADLINE_S))] == [3]
+    assert of(Step, events) == []
+    assert any("loss_after" in note.text and "no noise covers" in note.text for note in of(Note, events))

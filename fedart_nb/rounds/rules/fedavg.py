@@ -15,10 +15,21 @@ from ..tensors import Tensors
 
 __all__ = ["Rule", "Sums", "aggregate"]
 
+_BLOCK = 2**16
 Sums = Mapping[str, NDArray[np.float64]]
 Rule = Callable[[Tensors, Sums, float], Tensors]
 
 
 def aggregate(shared: Tensors, total: Sums, weight: float) -> Tensors:
     """The shared tensors plus the weighted mean update: `total` is sum_i w_i Delta_i, `weight` is sum_i w_i."""
-    return {name: (shared[name] + total[name] / weight).astype(np.float32) for name in shared}
+    return {name: _stepped(shared[name], total[name], weight) for name in shared}
+
+
+def _stepped(shared: NDArray[np.float32], total: NDArray[np.float64], weight: float) -> NDArray[np.float32]:
+    """One tensor, block by block: beside the result no second array is taken."""
+    out = np.empty(shared.size, np.float32)
+    old, added = shared.reshape(-1), total.reshape(-1)
+    for at in range(0, shared.size, _BLOCK):
+        part = slice(at, at + _BLOCK)
+        out[part] = old[part] + added[part] / weight
+    return out.reshape(shared.shape)

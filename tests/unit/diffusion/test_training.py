@@ -182,6 +182,20 @@ def test_training_uses_the_shift(backbone: Backbone, data: LatentSet) -> None:
     assert plain != shifted
 
 
+def test_emphasis_makes_the_finished_adapter_stronger_by_so_much_and_leaves_training_alone(
+    backbone: Backbone, data: LatentSet
+) -> None:
+    plain = TrainConfig(steps=4, batch=4, seed=0, validate_every=0)
+    start = initial_adapter(backbone)
+    *_, last, usual = train(backbone, data, config=plain, start=start)
+    *_, strong = train(backbone, data, config=replace(plain, emphasis=1.5), start=start)
+    assert isinstance(last, Step)
+    assert strong.adapter.digest == usual.adapter.digest == last.state.adapter.digest
+    assert denoising_loss(backbone, data, [(strong.adapter, 1.0)]) == pytest.approx(
+        denoising_loss(backbone, data, [(usual.adapter, 1.5)]), rel=1e-6
+    )
+
+
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(b"not a state")
     with pytest.raises(TrainingError, match="start anew"):

@@ -8,8 +8,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from relay_fakes import TOKEN, assert_refused, stored_files
 from starlette.testclient import TestClient
 
+from fedart_nb import __version__
 from fedart_nb.relay.app import LOGGER_NAME, app
 from fedart_nb.relay.mailbox import Mailbox
 from fedart_nb.relay.signing import WINDOW_S
@@ -19,20 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .conftest import Caller, Clock
+    from relay_fakes import Caller, Clock
 
-TOKEN = "token-for-tests-0123456789"
 BLOB = b"picture-free bytes of an update"
 BLOB_TARGET = f"/v1/rooms/room/blobs/{sha256_hex(BLOB)}"
 TEN_GIB = str(10 * 2**30)
-
-
-def assert_refused(response: Any, status: int, words: str) -> None:
-    assert response.status_code == status, response.text
-    answer = response.json()
-    assert set(answer) == {"error", "do"}
-    assert answer["do"]
-    assert words in answer["error"], answer
 
 
 def seqs(response: Any) -> list[int]:
@@ -40,12 +33,8 @@ def seqs(response: Any) -> list[int]:
     return [message["seq"] for message in response.json()["messages"]]
 
 
-def stored_files(tmp_path: Path) -> list[Path]:
-    return [path for name in ("blobs", "incoming") for path in (tmp_path / "relay" / name).rglob("*") if path.is_file()]
-
-
 def test_health_needs_no_signature(http: Any) -> None:
-    assert http.get("/healthz").json() == {"ok": True}
+    assert http.get("/healthz").json() == {"ok": True, "version": __version__, "draining": False}
 
 
 def test_a_message_arrives_as_it_was_sealed(host: Caller, artist: Caller) -> None:
@@ -209,8 +198,16 @@ def test_a_length_that_is_no_length_is_refused(artist: Caller, length: str) -> N
 
 def test_a_message_above_64_kib_is_refused(artist: Caller, http: Any) -> None:
     assert_refused(artist.post("/v1/rooms/room/outbox", b"x" * 70_000), 413, "a message may have 65536")
-    response = http.post("/v1/rooms/room/outbox", content=b"", headers={"content-length": TEN_GIB})
+    signed = artist.signed("POST", "/v1/rooms/room/outbox")
+    response = http.post("/v1/rooms/room/outbox", content=b"", headers={**signed, "content-length": TEN_GIB})
     assert_refused(response, 413, TEN_GIB)
+
+
+def test_a_strangers_message_is_refused_before_it_is_read(host: Caller, caller: Callable[[], Caller]) -> None:
+    stranger = caller()
+    signed_for_another_body = stranger.signed("POST", "/v1/rooms/room/outbox", "0" * 64)
+    response = stranger.http.post("/v1/rooms/room/outbox", content=b"x" * 999, headers=signed_for_another_body)
+    assert_refused(response, 403, "is not in the room")  # had it been read, the signature would be what is wrong
 
 
 def test_an_attachment_too_large_for_the_relay_is_refused_by_its_announcement(artist: Caller) -> None:
@@ -249,6 +246,15 @@ def test_a_cursor_that_is_no_number_is_refused(artist: Caller, query: str) -> No
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"token":1}', b'{"token":"t","more":1}', b"\xff"])
 def test_fields_that_are_not_those_expected_are_refused(host: Caller, body: bytes) -> None:
     assert host.post("/v1/rooms/room/join", body).status_code == 400
+
+
+def test_half_a_character_is_no_token(host: Caller) -> None:
+    assert_refused(host.post("/v1/rooms/room/join", b'{"token":"\\ud800"}'), 400, "surrogates not allowed")
+
+
+def test_nobody_is_sent_on_to_where_a_host_header_points(http: Any) -> None:
+    response = http.get("/healthz/", headers={"host": "evil.example"}, follow_redirects=False)
+    assert_refused(response, 404, "nothing at GET /healthz/")
 
 
 def test_a_place_that_does_not_exist_is_answered_in_json(http: Any) -> None:

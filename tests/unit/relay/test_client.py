@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from relay_fakes import ARTIST, HOST, JOINED, TOKEN, LyingRelay, impatient
 
 from fedart_nb.errors import RelayError, RelayRefused, RelayUnreachable, TooLarge, WireError
 from fedart_nb.relay import Envelope, Invite, RelayClient, create_room, serve_in_thread
@@ -17,59 +16,6 @@ from fedart_nb.secagg import Identity
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-HOST, ARTIST = Identity.generate(), Identity.generate()
-TOKEN = "a-token-that-opens-the-room"
-JOINED = {"room": "room", "host_id": HOST.id, "blob_limit_bytes": 1000}
-
-Answer = tuple[int, bytes]
-
-
-class LyingRelay:
-    """A server that answers from a script: path → answers, the last one for ever."""
-
-    def __init__(self) -> None:
-        self.script: dict[str, list[Answer]] = {}
-        self.asked: list[str] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def _answer(self) -> None:
-                self.rfile.read(int(self.headers.get("content-length", 0)))
-                verb = self.path.partition("?")[0].split("/")[4 if self.path.count("/") > 3 else 2]
-                outer.asked.append(verb)
-                answers = outer.script[verb]
-                status, body = answers.pop(0) if len(answers) > 1 else answers[0]
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
-
-            do_GET = do_POST = do_PUT = do_HEAD = _answer  # noqa: N815 - the names that http.server calls
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def says(self, verb: str, *answers: Any) -> None:
-        self.script[verb] = [
-            answer if isinstance(answer, tuple) else (200, canonical_json(answer)) for answer in answers
-        ]
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def impatient(url: str, **settings: Any) -> RelayClient:
-    """A client that asks again after hundredths of a second."""
-    return RelayClient(
-        Invite(url, "room", TOKEN, HOST.id), ARTIST, backoff_s=(0.01, 0.05), rng=random.Random(0), **settings
-    )
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import httpx
@@ -12,7 +13,7 @@ import pytest
 
 import fedart_nb.relay
 from fedart_nb.errors import RelayError
-from fedart_nb.relay import RelayClient, create_room, serve_in_thread
+from fedart_nb.relay import Limits, RelayClient, create_room, serve_in_thread
 from fedart_nb.relay.__main__ import main
 from fedart_nb.secagg import Identity
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def test_it_answers_as_soon_as_it_is_there_and_stops_when_told(tmp_path: Path) -> None:
     relay = serve_in_thread(tmp_path)
-    assert httpx.get(f"{relay.url}/healthz", trust_env=False).json() == {"ok": True}
+    assert httpx.get(f"{relay.url}/healthz", trust_env=False).json()["ok"] is True
     assert "running=True" in repr(relay)
     relay.stop()
     relay.stop()
@@ -43,7 +44,7 @@ def test_a_public_address_is_refused_without_the_flag(
     with pytest.raises(RelayError, match="--allow-public-without-tls"):
         serve_in_thread(tmp_path, host)
     assert main(["--data", str(tmp_path), "--host", host]) == 2
-    assert "it has no TLS yet" in capsys.readouterr().err
+    assert "--tls-self-signed" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_said_so(tmp_path: Path) -> None:
@@ -85,3 +86,16 @@ def test_the_public_names_are_there() -> None:
     for name in fedart_nb.relay.__all__:
         assert getattr(fedart_nb.relay, name) is not None
     assert sorted(set(fedart_nb.relay.__all__)) == sorted(fedart_nb.relay.__all__)
+
+
+def test_every_limit_is_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    for limit in fields(Limits):
+        name = limit.name.replace("_", "-")
+        assert f"--{name} N" in shown or f"--max-{name} N" in shown
+    assert main(["--data", str(tmp_path), "--max-members", "513"]) == 2
+    assert "at most 512" in capsys.readouterr().err
+    assert main(["--data", str(tmp_path), "--keep-days", "0"]) == 2
+    assert "Limit keep_days is 0" in capsys.readouterr().err

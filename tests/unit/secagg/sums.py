@@ -50,7 +50,7 @@ class Sum:
             bytes([number + 1]) * 32,
             state=self.states.get(number),
             remember=lambda state: self.states.__setitem__(number, dict(state)),
-            **more,
+            **{"degree": self.degree, **more},
         )
 
     def id(self, number: int) -> str:

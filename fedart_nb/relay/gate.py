@@ -1,0 +1,100 @@
+"""Who may ask how often, and how many may wait or upload at once: checked before anything is read or kept for them."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+
+from starlette.requests import Request
+
+from fedart_nb.relay.limits import Limits, Refused
+
+__all__ = ["Buckets", "Gate"]
+
+_KEYS = 10_000  # members or addresses remembered at once: some MiB
+_BURST_S = 10  # seconds' worth of requests that a member may make at once
+_BUSY_S = 2.0
+
+
+class Buckets:
+    """A token bucket for each key. Who has not asked for the longest time is forgotten first, and then has a full one.
+
+    >>> buckets = Buckets(per_s=0.5, burst=1, clock=lambda: 0.0)
+    >>> buckets.wait_s("ada"), buckets.wait_s("ada")
+    (0.0, 2.0)
+    """
+
+    def __init__(self, *, per_s: float, burst: int, clock: Callable[[], float]) -> None:
+        self._per_s, self._burst, self._clock = per_s, float(burst), clock
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key → tokens, when
+
+    def wait_s(self, key: str) -> float:
+        """Take a token and return 0, or return after how many seconds there will be one."""
+        now = self._clock()
+        level, at = self._levels.pop(key, (self._burst, now))
+        level = min(self._burst, level + max(0.0, now - at) * self._per_s)
+        allowed = level >= 1.0
+        self._levels[key] = (level - 1.0 if allowed else level, now)
+        if len(self._levels) > _KEYS:
+            self._levels.popitem(last=False)
+        return 0.0 if allowed else (1.0 - level) / self._per_s
+
+
+class Gate:
+    """One relay's rates and places. Used from the event loop only.
+
+    `trusted_proxies` is how many proxies of your own stand before the relay: X-Forwarded-For is believed so far and no
+    further. 0 believes nothing but the connection.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float], *, trusted_proxies: int = 0) -> None:
+        self._trusted_proxies = trusted_proxies
+        self._knocks = Buckets(per_s=limits.knocks_per_minute / 60, burst=limits.knocks_per_minute, clock=clock)
+        self._requests = Buckets(per_s=limits.requests_per_s, burst=_BURST_S * limits.requests_per_s, clock=clock)
+        self._places = {"waiting": limits.waiting, "uploads": limits.uploads}
+        self._taken: dict[str, Counter[str]] = {name: Counter() for name in self._places}
+
+    def knock(self, request: Request) -> None:
+        """A request from somebody who need not be a member of anything."""
+        wait_s = self._knocks.wait_s(self.peer(request))
+        if wait_s:
+            raise Refused(
+                429, "Too many requests from your address.", "Wait.", retry_after_s=wait_s, reason="rate_address"
+            )
+
+    def admit(self, member_id: str) -> None:
+        """A signed request of this member."""
+        wait_s = self._requests.wait_s(member_id)
+        if wait_s:
+            raise Refused(429, "You ask too often.", "Wait.", retry_after_s=wait_s, reason="rate_member")
+
+    @contextlib.contextmanager
+    def place(self, name: str, member_id: str) -> Iterator[None]:
+        """Hold one of the places "waiting" or "uploads" for the length of the block."""
+        taken, places = self._taken[name], self._places[name]
+        if taken.total() >= places or taken[member_id] >= max(2, places // 8):
+            raise Refused(503, "The relay is busy.", "Wait.", retry_after_s=_BUSY_S, reason=f"places_{name}")
+        taken[member_id] += 1
+        try:
+            yield
+        finally:
+            taken[member_id] -= 1
+            if not taken[member_id]:
+                del taken[member_id]
+
+    def taken(self, name: str) -> int:
+        """How many of the places are taken."""
+        return self._taken[name].total()
+
+    def peer(self, request: Request) -> str:
+        """The address that a request comes from; of IPv6 the network of one household (/64)."""
+        hops = [hop.strip() for hop in ",".join(request.headers.getlist("x-forwarded-for")).split(",") if hop.strip()]
+        hops.append(request.client.host if request.client else "")
+        address = hops[max(0, len(hops) - 1 - self._trusted_proxies)][:64]
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return address
+        return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
