@@ -42,7 +42,7 @@ from fedart_nb.diffusion import (
 from fedart_nb.events import Step
 
 BATCH, WARM_UP = 8, 3
-PRIVATE = PrivateTraining(noise_multiplier=1.4, clip_norm=0.1)
+PRIVATE = PrivateTraining(noise_multiplier=1.4, clip_norm=0.1, factors="both")
 
 
 def our_steps(

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from fedart_nb.recipe import Recipe, read_recipe
     from fedart_nb.relay import Invite
     from fedart_nb.session import Session
-    from fedart_nb.widgets import ArtPanel, HostPanel, LedgerPanel, RelayViewPanel, RoomPanel, StylePanel, TrainPanel
+    from fedart_nb.widgets import (
+        ArtPanel,
+        HostPanel,
+        LedgerPanel,
+        NoisePanel,
+        RelayViewPanel,
+        RoomPanel,
+        StylePanel,
+        TrainPanel,
+    )
 
 __version__ = "0.1.0"
 
@@ -40,6 +49,7 @@ __all__ = [
     "Job",
     "Ledger",
     "LedgerPanel",
+    "NoisePanel",
     "Picture",
     "PicturePrivacy",
     "Recipe",
@@ -68,6 +78,7 @@ _HOMES = {
     "Job": "jobs",
     "Ledger": "privacy",
     "LedgerPanel": "widgets",
+    "NoisePanel": "widgets",
     "Picture": "art",
     "PicturePrivacy": "diffusion",
     "Recipe": "recipe",

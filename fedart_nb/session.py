@@ -419,9 +419,8 @@ class Session:
         """The update, and what `plan.metrics` may ask for: mean losses of the first and the last quarter of steps."""
         side, _ = self._in_room()
         start = self._shared_of(side.shared)
-        config = TrainConfig(
-            steps=plan.local_steps, batch=plan.batch, learning_rate=plan.learning_rate, validate_every=0
-        )
+        rate = (self.privacy.learning_rate if self.privacy else None) or plan.learning_rate
+        config = TrainConfig(steps=plan.local_steps, batch=plan.batch, learning_rate=rate, validate_every=0)
         data = self.latents("train")
         payment = self._payment(plan)
         if payment is not None:

@@ -31,7 +31,7 @@ def audit_training(
     delta: float = 1e-6,
     confidence: float = 0.95,
 ) -> Iterator[Step | Audit]:
-    """Train once with a canary for every parameter of the adapter, and bound epsilon from below by what came out.
+    """Train once with a canary for every parameter that learns, and bound epsilon from below by what came out.
 
     The attacker sees every step's noised sum, as the proof of DP-SGD allows. Nothing of the training is kept, and no
     ledger pays: what is learnt is spoilt, and should not leave the kernel either. Yields each `Step`, then the `Audit`.
@@ -50,7 +50,7 @@ def audit_training(
     if not private.noise_multiplier:
         raise PrivacyError("Training without noise promises nothing, so there is nothing to audit. Give a multiplier.")
     start = start or initial_adapter(backbone)
-    canaries = Canaries(np.arange(start.size), length=_LONGER * private.clip_norm)
+    canaries = Canaries(np.arange(private.size(start.tensors)), length=_LONGER * private.clip_norm)
     for event in train(backbone, data, config=config, start=start, private=private, canaries=canaries):
         if isinstance(event, Step):
             yield event

@@ -7,8 +7,9 @@ one picture is that of its mean loss over K draws of noise and timestep, so it i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,8 +22,10 @@ from ..privacy.clipping import check_clip_norm, clip_factors
 from ..privacy.noise import SecureRandom
 from .per_picture import PerPicture
 
-__all__ = ["Canaries", "PrivateStep", "PrivateTraining"]
+__all__ = ["FACTORS", "Canaries", "Factors", "PrivateStep", "PrivateTraining"]
 
+Factors = Literal["B", "both"]
+FACTORS: tuple[Factors, ...] = ("B", "both")
 _MAX_DRAWS = 256
 
 
@@ -33,8 +36,11 @@ class PrivateTraining:
     Attributes:
         noise_multiplier: sigma; the noise on a sum of clipped gradients is N(0, (sigma C)^2) in every number. `plan`
             and `Ledger.noise_for` solve for it. 0 clips and promises nothing.
-        clip_norm: C, the longest that one picture's gradient may be; about the median of `Step.norms` is good.
+        clip_norm: C, the longest that one picture's gradient may be. Well below the median of `Step.norms`, where every
+            gradient is cut to one length, learnt best here; AdamW does not mind the scale.
         draws: K, draws of noise and timestep for each picture; free of epsilon, K times the work.
+        factors: "B" trains and noises B alone and leaves A as it is (FFA-LoRA, Sun et al. 2403.12313): half the noise,
+            none of it multiplied with itself, and averages of several artists' B A are exact. "both" trains A too.
         rows_at_once: how many draws go through the network together; more memory, less time.
 
     Example:
@@ -43,17 +49,31 @@ class PrivateTraining:
     """
 
     noise_multiplier: float
-    clip_norm: float = 0.1
+    clip_norm: float = 0.02
     draws: int = 1
+    factors: Factors = "B"
     rows_at_once: int = 64
 
     def __post_init__(self) -> None:
         check_clip_norm(self.clip_norm)
         Gaussian(self.noise_multiplier)
+        if self.factors not in FACTORS:
+            raise PrivacyError(f"factors is {self.factors!r}; expected {' or '.join(FACTORS)}.")
         for name, most in (("draws", _MAX_DRAWS), ("rows_at_once", 65_536)):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= most:
                 raise PrivacyError(f"{name} is {value!r}; expected a whole number from 1 to {most:,}.")
+
+    def learning(self, parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.nn.Parameter]:
+        """Those of an adapter's parameters that learn and are noised, by name; the others are frozen."""
+        chosen = {name: p for name, p in parameters.items() if self.factors == "both" or ".lora_B." in name}
+        for name in parameters.keys() - chosen.keys():
+            parameters[name].requires_grad_(False)
+        return chosen
+
+    def size(self, tensors: Mapping[str, NDArray[np.float32]]) -> int:
+        """How many of an adapter's numbers learn and are noised."""
+        return sum(a.size for name, a in tensors.items() if self.factors == "both" or ".lora_B." in name)
 
     def mechanism(self, *, pictures: int, batch: int, steps: int) -> Gaussian:
         """What so many steps are to an accountant: `train` samples at exactly this rate."""

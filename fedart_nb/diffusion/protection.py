@@ -10,7 +10,7 @@ from ..files import folder_name
 from ..privacy.accounting import Accountant, Gaussian
 from ..privacy.ledger import Budget, Ledger
 from ..privacy.planning import default_delta
-from .private import PrivateTraining
+from .private import Factors, PrivateTraining
 
 __all__ = ["Payment", "PicturePrivacy", "ledger_places"]
 
@@ -25,7 +25,8 @@ class PicturePrivacy:
     Attributes:
         epsilon: the budget; delta: `default_delta` of the number of pictures unless given.
         noise_multiplier: solved so that the budget lasts for all rounds, unless given.
-        clip_norm, draws: as in `PrivateTraining`.
+        clip_norm, draws, factors: as in `PrivateTraining`.
+        learning_rate: instead of the round's plan's, if given. Noised gradients want a larger one: 2e-2 learnt best.
         accountant: "rdp" (right also when cells are run again) or "prv".
 
     Example:
@@ -37,13 +38,15 @@ class PicturePrivacy:
     epsilon: float = 8.0
     delta: float | None = None
     noise_multiplier: float | None = None
-    clip_norm: float = 0.1
+    clip_norm: float = 0.02
     draws: int = 1
+    factors: Factors = "B"
+    learning_rate: float | None = None
     accountant: Accountant = "rdp"
 
     def __post_init__(self) -> None:
         self.budget(1)
-        PrivateTraining(self.noise_multiplier or 0.0, clip_norm=self.clip_norm, draws=self.draws)
+        self._training(self.noise_multiplier or 0.0)
 
     def budget(self, pictures: int) -> Budget:
         """The budget with which a ledger is begun."""
@@ -90,8 +93,11 @@ class PicturePrivacy:
                     f"of {sigma:.0f} clip norms, and nothing can be learnt under it. Nothing was trained; take part no "
                     "more, or call change_budget."
                 )
-        private = PrivateTraining(sigma, clip_norm=self.clip_norm, draws=self.draws)
+        private = self._training(sigma)
         return Payment(private, ledger, private.mechanism(pictures=pictures, batch=batch, steps=steps), name)
+
+    def _training(self, sigma: float) -> PrivateTraining:
+        return PrivateTraining(sigma, clip_norm=self.clip_norm, draws=self.draws, factors=self.factors)
 
 
 @dataclass(frozen=True)

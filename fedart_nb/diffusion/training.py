@@ -204,17 +204,7 @@ def train(
     adapter = resume.adapter if resume else start or initial_adapter(backbone, AdapterConfig())
     if ledger is not None and private is not None:
         steps = max(1, config.steps - (resume.step if resume else 0))
-        ledger.spend(
-            private.mechanism(pictures=len(data), batch=config.batch, steps=steps),
-            purpose=purpose,
-            record={
-                "pictures": len(data),
-                "parameters": adapter.size,
-                "clip_norm": private.clip_norm,
-                "draws": private.draws,
-                "left": leaves,
-            },
-        )
+        _pay(ledger, private, adapter, pictures=len(data), batch=config.batch, steps=steps, purpose=(purpose, leaves))
     generator = torch.Generator()
     if resume:
         generator.set_state(resume.generator)
@@ -225,13 +215,13 @@ def train(
         names = undo.enter_context(attached(backbone, [*frozen, (adapter, 1.0)], trainable=len(frozen)))
         half = undo.enter_context(_quick(backbone))
         denoiser = backbone.denoiser
-        learning = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
+        whole = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
+        learning = private.learning(whole) if private is not None else whole
         optimiser = optimiser_of(learning.values(), learning_rate=config.learning_rate, eight_bit=config.eight_bit)
         if resume:
             restore(optimiser, resume.moments)
         spent, step = (resume.seconds, resume.step) if resume else (0.0, 0)
-        before = resume.loss_before if resume else (_loss_now(backbone, held_out) if held_out else None)
-        after = before
+        before = after = resume.loss_before if resume else (_loss_now(backbone, held_out) if held_out else None)
         last = time.monotonic()
         denoiser.train()
 
@@ -266,17 +256,38 @@ def train(
             after = checked if checked is not None else after
             now = time.monotonic()
             spent, last = spent + now - last, now
-            snapshot = replace(adapter, tensors=_snapshot(learning, names[-1]))
+            snapshot = replace(adapter, tensors=_snapshot(whole, names[-1]))
             moments = moments_of(optimiser)
             state = TrainState(snapshot, config, step, moments, generator.get_state(), before, spent, private)
             yield Step(step, config.steps, value, checked, spent, state, norms)
-        final = _emphasised(replace(adapter, tensors=_snapshot(learning, names[-1])), config.emphasis)
+        final = _emphasised(replace(adapter, tensors=_snapshot(whole, names[-1])), config.emphasis)
     yield Trained(final, step, before, after, spent)
 
 
 def _emphasised(adapter: Adapter, times: float) -> Adapter:
     """The same adapter, so many times as strong."""
     return replace(adapter, config=replace(adapter.config, alpha=adapter.config.alpha * times))
+
+
+def _pay(
+    ledger: Ledger,
+    private: PrivateTraining,
+    adapter: Adapter,
+    *,
+    pictures: int,
+    batch: int,
+    steps: int,
+    purpose: tuple[str, str],
+) -> None:
+    record = {
+        "pictures": pictures,
+        "parameters": private.size(adapter.tensors),
+        "clip_norm": private.clip_norm,
+        "draws": private.draws,
+        "left": purpose[1],
+    }
+    mechanism = private.mechanism(pictures=pictures, batch=batch, steps=steps)
+    ledger.spend(mechanism, purpose=purpose[0], record=record)
 
 
 @contextmanager
@@ -303,11 +314,11 @@ def _quick(backbone: Backbone) -> Iterator[bool]:
         yield half
 
 
-def _snapshot(learning: Mapping[str, torch.nn.Parameter], name: str) -> dict[str, NDArray[np.float32]]:
-    """The learning adapter's tensors by the names of `Adapter.tensors`, copied; far cheaper than a whole state dict."""
+def _snapshot(whole: Mapping[str, torch.nn.Parameter], name: str) -> dict[str, NDArray[np.float32]]:
+    """An adapter's tensors by the names of `Adapter.tensors`, copied; far cheaper than a whole state dict."""
     return {
         key.replace(f".{name}.", "."): value.detach().float().cpu().numpy().copy()
-        for key, value in sorted(learning.items())
+        for key, value in sorted(whole.items())
     }
 
 

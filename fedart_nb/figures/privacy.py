@@ -17,11 +17,18 @@ _TABLE_ROWS = 12
 _BINS = 24
 
 
-def spending(trainings: Sequence[tuple[str, float]], *, budget: float | None = None, width_in: float = 6.4) -> Drawn:
+def spending(
+    trainings: Sequence[tuple[str, float]],
+    *,
+    budget: float | None = None,
+    width_in: float = 6.4,
+    trainings_are: str = "trainings that were paid for",
+) -> Drawn:
     """Epsilon after each training, as stairs, with the budget as a dashed line.
 
     Args:
         trainings: (what for, epsilon of everything up to it), oldest first; infinite ones are left out of the drawing.
+        trainings_are: what one of them is, for the axis.
     """
     finite = [(i, cost) for i, (_, cost) in enumerate(trainings, start=1) if math.isfinite(cost)]
     axes, finish = _axes(width_in)
@@ -33,7 +40,7 @@ def spending(trainings: Sequence[tuple[str, float]], *, budget: float | None = N
         axes.axhline(budget, color=CURVES[1], linewidth=1.8, linestyle=(0, (5, 2)), label=f"budget, {budget:g}")
     axes.set_xlim(0, max(1, len(trainings)) + 0.4)
     axes.set_ylim(0, 1.15 * max([*heights, budget or 0.0, 0.1]))
-    axes.set_xlabel("trainings that were paid for", color=INK)
+    axes.set_xlabel(trainings_are, color=INK)
     axes.set_ylabel("epsilon", color=INK)
     axes.legend(frameon=False, labelcolor=INK, loc="best", fontsize=9)
     left = max(0, len(trainings) - _TABLE_ROWS)

@@ -3,10 +3,21 @@
 from fedart_nb.widgets.art_panel import ArtPanel
 from fedart_nb.widgets.host_panel import HostPanel
 from fedart_nb.widgets.ledger_panel import LedgerPanel
+from fedart_nb.widgets.noise_panel import NoisePanel
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.relay_view_panel import RelayViewPanel
 from fedart_nb.widgets.room_panel import RoomPanel
 from fedart_nb.widgets.style_panel import StylePanel
 from fedart_nb.widgets.train_panel import TrainPanel
 
-__all__ = ["ArtPanel", "HostPanel", "LedgerPanel", "Panel", "RelayViewPanel", "RoomPanel", "StylePanel", "TrainPanel"]
+__all__ = [
+    "ArtPanel",
+    "HostPanel",
+    "LedgerPanel",
+    "NoisePanel",
+    "Panel",
+    "RelayViewPanel",
+    "RoomPanel",
+    "StylePanel",
+    "TrainPanel",
+]

@@ -21,7 +21,7 @@ from fedart_nb.privacy.noise import SecureRandom
 RUNS = 20
 CANARIES = 160_000
 DELTA = 1e-6
-PRIVATE = PrivateTraining(2.0, clip_norm=0.3)
+PRIVATE = PrivateTraining(2.0, clip_norm=0.3, factors="both")
 
 
 def run(*, pictures: int = 2, batch: int = 2, steps: int = 1, trainings: int = 1) -> Audit:
@@ -108,7 +108,7 @@ def test_a_real_trainer_that_does_not_clip_is_caught(
 ) -> None:
     monkeypatch.setattr("fedart_nb.diffusion.private.clip_factors", unclipped)
     config = TrainConfig(steps=2, batch=6, validate_every=0)
-    *_, found = audit_training(backbone, data, private=PrivateTraining(4.0), config=config)
+    *_, found = audit_training(backbone, data, private=PrivateTraining(4.0, factors="both"), config=config)
     assert not found.passed
 
 

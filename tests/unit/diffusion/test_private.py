@@ -270,10 +270,23 @@ def test_private_training_yields_the_plain_stream_and_leaves_the_backbone_clean(
     assert [type(event) for event in steps] == [Step] * 4
     assert isinstance(trained, Trained)
     assert [step.held_out_loss is not None for step in steps] == [False, True, False, True]
-    assert all(step.norms is not None and step.norms.clip_norm == 0.1 for step in steps)
+    assert all(step.norms is not None and step.norms.clip_norm == 0.02 for step in steps)
     assert steps[0].state.adapter.digest != trained.adapter.digest
     assert denoising_loss(backbone, data) == before
     assert not any("forward" in module.__dict__ for module in backbone.denoiser.modules())
+
+
+@pytest.mark.parametrize("factors", ["B", "both"])
+def test_only_b_learns_unless_a_is_asked_for_too(backbone: Backbone, data: LatentSet, factors: Any) -> None:
+    start = awake(backbone)
+    *_, trained = train(backbone, data, config=QUICK, start=start, private=PrivateTraining(1.0, factors=factors))
+    moved = {name for name, change in trained.adapter.minus(start).items() if change.any()}
+    assert moved == {name for name in start.tensors if factors == "both" or "lora_B" in name}
+    again = train(backbone, data, config=QUICK, start=start)
+    next(again)
+    again.close()
+    *_, plain = train(backbone, data, config=QUICK, start=start)
+    assert all(change.any() for change in plain.adapter.minus(start).values()), "plain training learns both afterwards"
 
 
 def test_private_training_without_noise_learns_as_well(backbone: Backbone, data: LatentSet) -> None:
@@ -328,7 +341,9 @@ def test_a_batch_that_is_folded_into_something_else_is_refused() -> None:
             layer(torch.ones(6, 2)).sum().backward()
 
 
-@pytest.mark.parametrize("wrong", [{"draws": 0}, {"rows_at_once": 0}, {"clip_norm": 0.0}, {"noise_multiplier": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"draws": 0}, {"factors": "A"}, {"rows_at_once": 0}, {"clip_norm": 0.0}, {"noise_multiplier": -1.0}]
+)
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(PrivacyError, match=next(iter(wrong))):
         PrivateTraining(**{"noise_multiplier": 1.0} | wrong)

@@ -1,0 +1,39 @@
+"""Make the frames that `NoisePanel` flips through: one sample artist, trained at each epsilon, from the same start.
+
+A few minutes on one core. The frames belong to the embedded weights: make them again when these change.
+
+    python recipes/noise/make.py
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from fedart_nb import settings
+from fedart_nb.art import ArtSet
+from fedart_nb.diffusion import Backbone, cache_latents
+from fedart_nb.diffusion.frames import NoiseFrame, noise_frame, save_frames
+
+ARTIST = "openmoji"
+EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 20.0, math.inf)
+FOLDER = Path(__file__).parents[2] / "fedart_nb" / "widgets" / "static" / "noise"
+
+
+def main() -> None:
+    settings.limit_threads()
+    backbone = Backbone.embedded()
+    art = ArtSet.sample(ARTIST)
+    learn, held_out = cache_latents(backbone, art, "train"), cache_latents(backbone, art, "test")
+    prompts = list(dict.fromkeys(p.caption for p in art.included("test")))[:4]
+    frames = []
+    for wished in EPSILONS:
+        *_, frame = noise_frame(backbone, learn, wished=wished, prompts=prompts, held_out=held_out)
+        assert isinstance(frame, NoiseFrame)
+        print(frame, flush=True)
+        frames.append(frame)
+    save_frames(frames, FOLDER, about=f"the sample artist {ARTIST}, {len(learn)} pictures, one kernel alone")
+
+
+if __name__ == "__main__":
+    main()
