@@ -13,6 +13,9 @@ RESULTS = sorted((ROOT / "benchmarks/results").glob("*.jsonl"))
 PROMISED = {
     *("first_round.artists_improved", "demo.wall_s", "demo.peak_gib", "import.seconds"),
     *("secagg.unmask_speedup_vs_flower", "secagg.client_speedup_vs_flower", "secagg.bytes_per_param"),
+    *("ae.psnr_pool", "ae.psnr_worst_artist", "backbone.caption_top5_of_ceiling", "backbone.kid_style"),
+    *("sample.four_pictures_s", "train.speedup_vs_example", "wheel.mb"),
+    *("personal.style_accuracy", "personal.caption_kept", "personal.seconds"),
     *("secagg.error_over_clip", "round.ten_artists_overhead_s", "relay.fuzz_requests", "wire.fuzz_inputs"),
 }
 
