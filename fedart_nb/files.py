@@ -94,14 +94,15 @@ class FolderKeeper:
     def remember(self, digest: str, state: Mapping[str, str]) -> None:
         """Write the state so that no crash loses it; SecAggError when another kernel has said something else."""
         with locked(self._folder / "lock"):
-            for step, known in self.state(digest).items():
+            before = self.state(digest)
+            for step, known in before.items():
                 if state.get(step, known) != known:
                     raise SecAggError(
                         f"Another kernel on {str(self._folder.parent)!r} has already said something else in the step "
                         f"{step!r} of this round. Nothing was sent. Close one of the two notebooks, or give each a "
                         "folder of its own."
                     )
-            write_private(self._folder / f"{digest[:32]}.json", json.dumps({**self.state(digest), **state}).encode())
+            write_private(self._folder / f"{digest[:32]}.json", json.dumps({**before, **state}).encode())
 
     def forget(self, digest: str) -> None:
         """Delete the secret."""

@@ -21,7 +21,7 @@ from ..privacy.planning import default_delta, plan, solve_noise
 from .adapters import initial_adapter
 from .backbone import Backbone
 from .latents import LatentSet
-from .private import PrivateTraining
+from .private import CLIP_NORM, PrivateTraining
 from .sampling import sample
 from .training import TrainConfig, denoising_loss, train
 
@@ -76,7 +76,7 @@ def noise_frame(
     steps: int = 45,
     batch: int = 16,
     learning_rate: float = 2e-2,
-    clip_norm: float = 0.02,
+    clip_norm: float = CLIP_NORM,
     draws: int = 1,
     seed: int = 1,
 ) -> Iterator[Step | SampleStep | NoiseFrame]:

@@ -10,7 +10,7 @@ from ..files import folder_name
 from ..privacy.accounting import Accountant, Gaussian
 from ..privacy.ledger import Budget, Ledger
 from ..privacy.planning import default_delta
-from .private import Factors, PrivateTraining
+from .private import CLIP_NORM, Factors, PrivateTraining
 
 __all__ = ["Payment", "PicturePrivacy", "ledger_places"]
 
@@ -38,7 +38,7 @@ class PicturePrivacy:
     epsilon: float = 8.0
     delta: float | None = None
     noise_multiplier: float | None = None
-    clip_norm: float = 0.02
+    clip_norm: float = CLIP_NORM
     draws: int = 1
     factors: Factors = "B"
     learning_rate: float | None = None

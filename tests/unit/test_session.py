@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import build
 
 from fedart_nb.art import ArtSet
 from fedart_nb.art.collecting import Picture
@@ -42,13 +41,6 @@ class WatchedArt(ArtSet):
         return super().pixels(asked)
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    build().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def art() -> WatchedArt:
     art = WatchedArt.sample("openmoji", limit=10, size_px=32)
@@ -68,19 +60,6 @@ def open_session(weights: Path, tmp_path: Path) -> Open:
         return session
 
     return open_
-
-
-@pytest.fixture
-def relay() -> Iterator[MemoryRelay]:
-    with MemoryRelay() as opened:
-        yield opened
-
-
-@pytest.fixture
-def host(relay: MemoryRelay, weights: Path, tmp_path: Path) -> Host:
-    host = Host("Studio", folder=tmp_path / "host", backbone=Backbone.from_pretrained(weights, device="cpu"))
-    host.open_room(transport=relay.connect(host.identity), rounds=2, min_artists=3, local_steps=2, batch=2)
-    return host
 
 
 @pytest.fixture

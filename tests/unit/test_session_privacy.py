@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import build
 
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Backbone, PicturePrivacy, TrainConfig
@@ -27,13 +26,6 @@ QUICK = TrainConfig(steps=6, batch=2, validate_every=2)
 Open = Callable[..., Session]
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny-private")
-    build().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDART_HOME", str(tmp_path / "home"))
@@ -47,19 +39,6 @@ def open_session(weights: Path, tmp_path: Path) -> Open:
         return session
 
     return open_
-
-
-@pytest.fixture
-def relay() -> Iterator[MemoryRelay]:
-    with MemoryRelay() as opened:
-        yield opened
-
-
-@pytest.fixture
-def host(relay: MemoryRelay, weights: Path, tmp_path: Path) -> Host:
-    host = Host("Studio", folder=tmp_path / "host", backbone=Backbone.from_pretrained(weights, device="cpu"))
-    host.open_room(transport=relay.connect(host.identity), rounds=2, min_artists=3, local_steps=2, batch=2)
-    return host
 
 
 @pytest.fixture

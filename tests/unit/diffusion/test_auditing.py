@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from fedart_nb.diffusion import Backbone, LatentSet, PrivateTraining, TrainConfig, audit_training
-from fedart_nb.diffusion.per_picture import PerPicture
-from fedart_nb.diffusion.private import Canaries, PrivateStep
 from fedart_nb.errors import PrivacyError
-from fedart_nb.privacy.accounting import epsilon
 from fedart_nb.privacy.audit import Audit, audit, ceiling, epsilon_lower_bound
 from fedart_nb.privacy.ledger import Budget, Ledger
 from fedart_nb.privacy.noise import SecureRandom
 
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+
+from privacy_checks import DELTA, audited
+
 RUNS = 20
-CANARIES = 160_000
-DELTA = 1e-6
 PRIVATE = PrivateTraining(2.0, clip_norm=0.3, factors="both")
 
 
-def run(*, pictures: int = 2, batch: int = 2, steps: int = 1, trainings: int = 1) -> Audit:
-    """An audit of the real private step over a cheap network, whose pictures are blank."""
-    private = PRIVATE
-    layer = torch.nn.Linear(CANARIES, 1, bias=False)
-    gradients = PerPicture(layer, dict(layer.named_parameters()))
-    canaries = Canaries(np.arange(CANARIES), length=10 * private.clip_norm)
-    step = PrivateStep(gradients, private, pictures=pictures, batch=batch, canaries=canaries)
-    x = torch.zeros(pictures, CANARIES)
-    with gradients.watching():
-        for _ in range(steps * trainings):
-            layer.weight.grad = None
-            step(lambda index: layer(x[index])[:, 0])
-    promised = epsilon([private.mechanism(pictures=pictures, batch=batch, steps=steps)], delta=DELTA)
-    return audit(canaries.scores, canaries.included, promised=promised, delta=DELTA)
-
-
 def test_honest_runs_stay_below_their_promise_and_the_audit_is_not_blind() -> None:
-    found = [run() for _ in range(RUNS // 2)] + [run(batch=1, steps=4) for _ in range(RUNS // 2)]
+    found = [audited() for _ in range(RUNS // 2)] + [audited(batch=1, steps=4) for _ in range(RUNS // 2)]
     assert sum(one.passed for one in found) == RUNS
     assert all(one.lower_bound > 0.3 * one.promised for one in found[: RUNS // 2]), "it sees a good part of epsilon"
     assert "not a proof" in str(found[0])
@@ -70,7 +53,7 @@ def everybody(self: SecureRandom, n: int, rate: float) -> np.ndarray:
 )
 def test_broken_training_is_caught(monkeypatch: pytest.MonkeyPatch, place: str, broken: Any, how: dict) -> None:
     monkeypatch.setattr(place, broken)
-    found = [run(**how) for _ in range(RUNS)]
+    found = [audited(**how) for _ in range(RUNS)]
     assert sum(not one.passed for one in found) >= 0.95 * RUNS
     assert "is broken" in str(found[0])
 
@@ -83,7 +66,7 @@ def test_a_ledger_that_is_reset_between_trainings_is_caught(tmp_path: Path) -> N
         ledger = Ledger.open(path, artist="ada", room="studio", budget=Budget(8.0, DELTA))
         ledger.spend(mechanism, purpose="the same again")
         told = ledger.spent
-    found = [run(trainings=5) for _ in range(RUNS)]
+    found = [audited(trainings=5) for _ in range(RUNS)]
     assert all(one.promised == pytest.approx(told) for one in found)
     assert sum(not one.passed for one in found) >= 0.95 * RUNS
     honest = Ledger.open(tmp_path / "kept.jsonl", artist="ada", room="studio", budget=Budget(None, DELTA))

@@ -199,20 +199,19 @@ def test_a_relay_that_knows_no_ranges_is_asked_for_the_whole_again(artist_client
     relay.stop()
 
 
+def with_three_pieces(sender: Identity) -> Envelope:
+    """An update for the host, as large as three pieces."""
+    attachments = {"u": bytes(3 * 2**20)}
+    return Envelope(room="room", round=1, kind="update", sender=sender.id, recipient="host", attachments=attachments)
+
+
 def test_a_relay_of_an_earlier_version_gets_the_blob_in_one_request(artist_client: Any) -> None:
     relay = LyingRelay()
     relay.says("join", JOINED | {"blob_limit_bytes": 2**24})
     relay.says("blobs", (404, b""), (201, b"{}"))
     relay.says("outbox", {"seq": 1})
     client = artist_client(relay.url)
-    envelope = Envelope(
-        room="room",
-        round=1,
-        kind="update",
-        sender=client.identity.id,
-        recipient="host",
-        attachments={"u": bytes(3 * 2**20)},
-    )
+    envelope = with_three_pieces(client.identity)
     assert client.send(envelope, client.identity) == 1
     assert relay.asked == ["join", "blobs", "blobs", "outbox"]
     relay.stop()
@@ -223,14 +222,7 @@ def test_a_conflict_that_does_not_move_is_not_asked_for_ever(artist_client: Any)
     relay.says("join", JOINED | {"blob_limit_bytes": 2**24, "piece_bytes": 2**20})
     relay.says("blobs", (404, b""), (409, canonical_json({"error": "No.", "do": "Ask."})), (404, b""))
     client = artist_client(relay.url)
-    envelope = Envelope(
-        room="room",
-        round=1,
-        kind="update",
-        sender=client.identity.id,
-        recipient="host",
-        attachments={"u": bytes(3 * 2**20)},
-    )
+    envelope = with_three_pieces(client.identity)
     with pytest.raises(Exception, match=r"No\. Ask\.") as caught:
         client.send(envelope, client.identity)
     assert caught.value.status == 409
