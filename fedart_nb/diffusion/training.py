@@ -28,7 +28,7 @@ from .backbone import Backbone
 from .families import Conditioning
 from .latents import LatentSet
 from .optimisers import moments_of, optimiser_of, restore
-from .private import Canaries, PrivateTraining
+from .private import Canaries, Factors, PrivateTraining, learning_factors
 from .stepping import agreed_privacy, stepper
 
 __all__ = ["PERSONAL", "TrainConfig", "TrainState", "denoising_loss", "train"]
@@ -162,6 +162,7 @@ def train(
     purpose: str = "training",
     leaves: str = "nothing",
     canaries: Canaries | None = None,
+    factors: Factors = "both",
 ) -> Iterator[Step | Trained]:
     """Train one adapter and yield a `Step` after every optimiser step, then one `Trained`.
 
@@ -181,6 +182,7 @@ def train(
             statement what leaves the kernel. What is resumed pays anew for the steps that are left: nobody could tell
             whether they are trained for the first time.
         canaries: gradients of an audit that are mixed in (`audit_training`); they spoil what is learnt.
+        factors: "A" or "B" trains that factor alone and leaves the other as it is, bit for bit. `private` has its own.
 
     Raises:
         TrainingError: no pictures, or the loss is no longer a number.
@@ -216,7 +218,7 @@ def train(
         half = undo.enter_context(_quick(backbone))
         denoiser = backbone.denoiser
         whole = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
-        learning = private.learning(whole) if private is not None else whole
+        learning = private.learning(whole) if private is not None else learning_factors(whole, factors)
         optimiser = optimiser_of(learning.values(), learning_rate=config.learning_rate, eight_bit=config.eight_bit)
         if resume:
             restore(optimiser, resume.moments)
