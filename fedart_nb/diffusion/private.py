@@ -91,7 +91,7 @@ def learning_factors(parameters: Mapping[str, torch.nn.Parameter], factors: Fact
 
 
 def _is_of(name: str, factors: Factors) -> bool:
-    return factors == "both" or f".lora_{factors}." in name
+    return factors == "both" or f".lora_{factors}." in name or ".lora_core." in name
 
 
 class Canaries:
