@@ -50,6 +50,8 @@ from .rounds import (
     norm,
     pack,
     promise_of,
+    refusal,
+    rule_of,
     skellam_of,
     unpack,
     words_of,
@@ -240,7 +242,7 @@ class Session:
     def promise(self, plan: RoundPlan) -> ArtistPromise | None:
         """What the noise of a plan that waits for an answer is worth to this artist; None where it has none."""
         side, _ = self._in_room()
-        return promise_of(plan, sum(array.size for array in unpack(side.shared or b"").values()))
+        return promise_of(plan, rule_of(plan.rule).size(plan.number, unpack(side.shared or b"")))
 
     @property
     def safety_number(self) -> SafetyNumber | None:
@@ -437,10 +439,12 @@ class Session:
         for sentence in side.warnings[warned:]:
             yield Note(sentence, "warning")
         self._send(envelope)
-        self._sent = _Sent(plan, _flat(update), replace(envelope, attachments={}), side.shared or b"")
+        before = side.shared or b""
+        sent = rule_of(plan.rule).sent(plan.number, unpack(before), update)
+        self._sent = _Sent(plan, _flat(sent), replace(envelope, attachments={}), before)
         self.bytes_sent += envelope.attachments_bytes
         self._write_room()
-        yield UpdateSent(plan.number, envelope.attachments_bytes, norm(update))
+        yield UpdateSent(plan.number, envelope.attachments_bytes, norm(sent))
 
     def _trained_update(
         self, plan: RoundPlan
@@ -450,7 +454,12 @@ class Session:
         start = self._shared_of(side.shared)
         picture = self.privacy if isinstance(self.privacy, PicturePrivacy) else None
         rate = (picture.learning_rate if picture else None) or plan.learning_rate
-        config = TrainConfig(steps=plan.local_steps, batch=plan.batch, learning_rate=rate, validate_every=0)
+        steps = plan.local_steps
+        config = TrainConfig(
+            steps=steps, batch=plan.batch, learning_rate=rate, warmup=min(5, steps // 10), validate_every=0
+        )
+        rule = rule_of(plan.rule)
+        leaving = rule.size(plan.number, unpack(side.shared or b""))
         data = self.latents("train")
         payment = self._payment(plan)
         if payment is not None:
@@ -467,7 +476,8 @@ class Session:
             private=payment.private if payment else None,
             ledger=payment.ledger if payment else None,
             purpose=f"round {plan.number}",
-            leaves=f"a masked update of {start.size:,} numbers, known to others in a sum",
+            leaves=f"a masked update of {leaving:,} numbers, known to others in a sum",
+            factors=rule.factors(plan.number),
         )
         for event in events:
             if isinstance(event, Trained):
@@ -492,8 +502,12 @@ class Session:
                 f"The plan asks for {', '.join(plan.metrics)}: losses on your pictures, which no noise covers. Ask the "
                 "host for a room without metrics, or set session.privacy = None."
             )
+        if reason := refusal(plan.rule, server=plan.server, weighting=plan.weighting, noise="picture"):
+            raise PrivacyError(reason)
         ledger = self._ledger_for(self.privacy, self._room_id())
-        return self.privacy.payment(
+        factors = rule_of(plan.rule).factors(plan.number)
+        privacy = self.privacy if factors == "both" else replace(self.privacy, factors=factors)
+        return privacy.payment(
             ledger,
             pictures=len(self.latents("train")),
             batch=plan.batch,
@@ -525,7 +539,8 @@ class Session:
             return objection
         wish = wish or ArtistPrivacy(epsilon=None)
         try:
-            code = skellam_of(plan, sum(array.size for array in unpack(side.shared or b"").values()), plan.min_artists)
+            size = rule_of(plan.rule).size(plan.number, unpack(side.shared or b""))
+            code = skellam_of(plan, size, plan.min_artists)
             return wish.refusal(self._artist_ledger(wish, plan), code)
         except PrivacyError as error:
             return str(error)
@@ -584,7 +599,8 @@ class Session:
         self.shared = self._shared_of(side.shared).expanded()
         self.shared.save(self.folder / "shared")
         if self._sent is not None and self._sent.plan.number == envelope.round:
-            mean = _flat(unpack(side.shared or b"")) - _flat(unpack(self._sent.before))
+            plan, before = self._sent.plan, unpack(self._sent.before)
+            mean = _flat(rule_of(plan.rule).moved(plan.number, before, unpack(side.shared or b"")))
             self._sent = replace(self._sent, before=b"", mean=mean, contributors=side.contributors)
         for path in (self.folder / "rounds").glob(f"update-{envelope.round}-*.safetensors"):
             path.unlink()
