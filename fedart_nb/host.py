@@ -126,8 +126,9 @@ class Host:
     ) -> Invite | None:
         """Make a room and the first shared adapter; returns the invite link (None with a transport of your own).
 
-        `rule`: how the sum becomes the next shared adapter (`fedart_nb.rounds.RULES` has a sentence on each): `DEFAULT_RULE`,
-        with noise on whole artists "fedsvd", and "fedavg" for a core. `server` and `server_rate`: the host's optimiser; `weighting` and `q`: how much each artist counts (`RoundPlan`).
+        `rule`: how the sum becomes the next shared adapter (`fedart_nb.rounds.RULES` has a sentence on each):
+        `DEFAULT_RULE`, with noise on whole artists "fedsvd", and "fedavg" for a core. `server` and `server_rate`: the
+        host's optimiser; `weighting` and `q`: how much each artist counts (`RoundPlan`).
         `metrics`: "loss_before", "loss_after": the room learns their means over all artists, nobody a single one.
         `artist_epsilon` switches noise on whole artists on: as much of it as keeps epsilon there over all rounds, for
         every artist, against `colluders` others who put together what they know, with updates clipped to `clip_norm`,

@@ -175,8 +175,8 @@ class ArtistSide:
         """Mask the update of the running task; it leaves the kernel only when this envelope is sent.
 
         Args:
-            update: float32 arrays with the names and shapes of the task's `shared`; what the plan's rule leaves as it is
-                must be zero, and is not sent.
+            update: float32 arrays with the names and shapes of the task's `shared`; what the plan's rule leaves as it
+                is must be zero, and is not sent.
             pictures: how many pictures it was trained on; known to the others in sum only.
             metrics: what the plan's `metrics` name; known to the others as means only. Weights by loss take
                 "loss_before" too, which is part of the weight alone.

@@ -52,6 +52,9 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "q": (0, 5.0),
 }
 
+#: Entries that plans of the first version do not have, with what they mean there.
+_LATER: Mapping[str, Any] = {"q": 0.0, "server": "average", "server_rate": 1.0}
+
 
 @dataclass(frozen=True)
 class RoundPlan:
@@ -137,8 +140,8 @@ class RoundPlan:
             raise RoundError(f"The plan's weighting is {self.weighting!r}; known are {', '.join(WEIGHTINGS)}.")
         if (self.weighting == "loss") != (self.q > 0):
             raise RoundError(
-                f"The plan's weighting is {self.weighting!r} and its q {self.q:g}; expected q above 0 exactly for weights "
-                "by loss."
+                f"The plan's weighting is {self.weighting!r} and its q {self.q:g}; expected q above 0 exactly for "
+                "weights by loss."
             )
         noise = "artist" if self.protection == "artist" else ""
         if reason := refusal(self.rule, server=self.server, weighting=self.weighting, noise=noise):
@@ -196,8 +199,9 @@ class RoundPlan:
         return hashlib.sha256(bytes.fromhex(self.digest) + hashlib.sha256(shared).digest()).digest()
 
     def to_body(self) -> dict[str, Any]:
-        """As a dictionary of JSON values."""
-        return asdict(self)
+        """As JSON values; what came later is left out at its default, so old plans keep their digest."""
+        body = asdict(self)
+        return {name: value for name, value in body.items() if value != _LATER.get(name)}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> RoundPlan:
@@ -205,6 +209,7 @@ class RoundPlan:
         known = {f.name: f for f in fields(cls)}
         if strange := sorted(body.keys() - known.keys()):
             raise RoundError(f"The plan has the unknown entry {strange[0]!r}; update to the host's version.")
+        body = {**_LATER, **body}
         for name, item in known.items():
             if name not in body:
                 raise RoundError(f"The plan lacks {name!r}; the host's version is too old for this kernel.")

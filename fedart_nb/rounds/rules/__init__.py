@@ -69,8 +69,8 @@ def refusal(rule: str, *, server: str = "average", weighting: str = "equal", noi
         return f"Unknown optimiser of the host {server!r}; known are {', '.join(SERVERS)}."
     if chosen.refactors and server != "average":
         return (
-            f"The rule {rule!r} makes new factors every round, so {server!r} would add up steps that belong to different "
-            "factors. Take the server 'average', or the rule 'rolora'."
+            f"The rule {rule!r} makes new factors every round, so {server!r} would add up steps that belong to "
+            "different factors. Take the server 'average', or the rule 'rolora'."
         )
     if noise == "artist" and chosen.no_artist_noise:
         return f"The rule {rule!r} does not go with noise on whole artists: {chosen.no_artist_noise}. Take 'fedsvd'."

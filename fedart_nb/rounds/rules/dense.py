@@ -1,4 +1,4 @@
-"""The dense product, for small models: every artist sends its change of B A, whole, and the host cuts the mean to rank r.
+"""The dense product, for small models: every artist sends its change of B A, whole; the host cuts the mean to rank r.
 
     W* = B A + mean_i (B_i A_i - B A),    B̂ Â = the nearest matrix of rank r (Eckart & Young 1936), split as in FedSVD
 

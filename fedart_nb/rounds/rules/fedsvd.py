@@ -48,7 +48,7 @@ def _aggregate(shared: Tensors, total: Sums, weight: float) -> Tensors:
 
 RULE = Rule(
     name="fedsvd",
-    meaning="B alone is trained and sent; the host turns A after what was learnt, and the product stays the exact mean.",
+    meaning="B alone is trained and sent; the host turns A after what was learnt; the product stays the exact mean.",
     factors=lambda _number: "B",
     aggregate=_aggregate,
     refactors=True,

@@ -1,4 +1,4 @@
-"""Optimisers of the host (Reddi et al. 2003.00295, algorithm 2): the mean update is a gradient, the host takes the step.
+"""Optimisers of the host (Reddi et al. 2003.00295, algorithm 2): the mean update is a gradient, the host steps.
 
     average:   w + eta D                                            D: weighted mean of the updates
     momentum:  m = b m + D,                      w + eta m           b = 0.9 (FedAvgM, Hsu et al. 1909.06335)
@@ -25,7 +25,7 @@ __all__ = ["SERVERS", "server_step"]
 #: Name of a host's optimiser to one sentence for a person.
 SERVERS: Mapping[str, str] = {
     "average": "The mean update is added as it is.",
-    "momentum": "The host goes on in the direction of earlier rounds: faster where they agree, past the goal if too fast.",
+    "momentum": "The host goes on in the direction of earlier rounds: faster where they agree, or past the goal.",
     "adam": "The host scales every number's step by how large its steps were before.",
 }
 _BETA = 0.9
@@ -50,10 +50,10 @@ def server_step(name: str, mean: Sums, state: bytes, *, rate: float) -> tuple[di
     held = dict(unpack(state)) if state else {}
     for key, value in mean.items():
         m = held.get(f"m.{key}", np.zeros((), np.float32)).astype(np.float64)
-        held[f"m.{key}"] = np.float32(_BETA * m + (value if name == "momentum" else (1 - _BETA) * value))
+        held[f"m.{key}"] = (_BETA * m + (value if name == "momentum" else (1 - _BETA) * value)).astype(np.float32)
         if name == "adam":
             v = held.get(f"v.{key}", np.full((), _TAU**2, np.float32)).astype(np.float64)
-            held[f"v.{key}"] = np.float32(_BETA_2 * v + (1 - _BETA_2) * value**2)
+            held[f"v.{key}"] = (_BETA_2 * v + (1 - _BETA_2) * value**2).astype(np.float32)
     steps = {key: rate * held[f"m.{key}"].astype(np.float64) for key in mean}
     if name == "adam":
         steps = {key: step / (np.sqrt(held[f"v.{key}"].astype(np.float64)) + _TAU) for key, step in steps.items()}
