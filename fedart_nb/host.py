@@ -127,7 +127,7 @@ class Host:
         """Make a room and the first shared adapter; returns the invite link (None with a transport of your own).
 
         `rule`: how the sum becomes the next shared adapter (`fedart_nb.rounds.RULES` has a sentence on each):
-        `DEFAULT_RULE`, with noise on whole artists "fedsvd", and "fedavg" for a core. `server` and `server_rate`: the
+        `DEFAULT_RULE`, with noise on whole artists "fedsvd", and "fedsb" for a core. `server` and `server_rate`: the
         host's optimiser; `weighting` and `q`: how much each artist counts (`RoundPlan`).
         `metrics`: "loss_before", "loss_after": the room learns their means over all artists, nobody a single one.
         `artist_epsilon` switches noise on whole artists on: as much of it as keeps epsilon there over all rounds, for
@@ -141,7 +141,7 @@ class Host:
         first = initial_adapter(self._backbone, adapter, seed=seed)
         self._shared = first.to_bytes()
         if rule is None:
-            rule = "fedavg" if first.core is not None else DEFAULT_RULE if artist_epsilon is None else "fedsvd"
+            rule = "fedsb" if first.core is not None else DEFAULT_RULE if artist_epsilon is None else "fedsvd"
         size = rule_of(rule).size(1, unpack(self._shared))
         if transport is None:
             if relay is None:

@@ -454,10 +454,7 @@ class Session:
         start = self._shared_of(side.shared)
         picture = self.privacy if isinstance(self.privacy, PicturePrivacy) else None
         rate = (picture.learning_rate if picture else None) or plan.learning_rate
-        steps = plan.local_steps
-        config = TrainConfig(
-            steps=steps, batch=plan.batch, learning_rate=rate, warmup=min(5, steps // 10), validate_every=0
-        )
+        config = TrainConfig.of_round(steps=plan.local_steps, batch=plan.batch, learning_rate=rate)
         rule = rule_of(plan.rule)
         leaving = rule.size(plan.number, unpack(side.shared or b""))
         data = self.latents("train")

@@ -83,6 +83,12 @@ class TrainConfig:
         if not 0 <= self.caption_dropout < 1:
             raise TrainingError(f"caption_dropout is {self.caption_dropout!r}; expected 0 or more and less than 1.")
 
+    @classmethod
+    def of_round(cls, *, steps: int, batch: int, learning_rate: float, seed: int | None = None) -> TrainConfig:
+        """How a round's local steps are trained: a short warm-up, no validation; a seed in simulations alone."""
+        warmup = min(5, steps // 10)
+        return cls(steps, batch, learning_rate, warmup=warmup, validate_every=0, seed=seed)
+
 
 #: What a personal adapter is trained with unless told otherwise; chosen by `recipes/personal/sweep.py`.
 PERSONAL = TrainConfig(steps=200, timestep_shift=3.0, emphasis=1.4)

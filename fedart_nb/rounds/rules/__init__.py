@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ...errors import RoundError
 from ..tensors import Tensors
-from . import dense, fedavg, fedsvd, ffa, rolora
+from . import dense, fedavg, fedsb, fedsvd, ffa, rolora
 from .fedavg import aggregation_error
 from .rule import Factors, Rule, Sums
 from .server import SERVERS, server_step
@@ -30,7 +30,7 @@ __all__ = [
     "server_step",
 ]
 
-RULES: Mapping[str, Rule] = {m.RULE.name: m.RULE for m in (rolora, fedsvd, ffa, fedavg, dense)}
+RULES: Mapping[str, Rule] = {m.RULE.name: m.RULE for m in (rolora, fedsvd, ffa, fedsb, fedavg, dense)}
 
 #: What rooms follow unless told otherwise; chosen by `benchmarks/quality.py`.
 DEFAULT_RULE = "rolora"

@@ -29,6 +29,7 @@ class Rule:
         name: as plans and `RULES` call it; meaning: one sentence for a person.
         factors: round number (from 1) to what is trained and sent in it; the rest stays as it is, bit for bit.
         aggregate: (shared, sum of weights times what was sent, sum of weights) to the next shared tensors.
+        cores: whether it is for cores (`AdapterConfig(core_seed=...)`) in the place of LoRA factors.
         sends_products: whether each artist sends its change of B A, a dense matrix for each layer, instead of factors.
         refactors: whether the next shared adapter has other factors than the last one plus a step; then a factor that
             was not trained changes too, and steps of two rounds cannot be added up.
@@ -39,6 +40,7 @@ class Rule:
     meaning: str
     factors: Callable[[int], Factors]
     aggregate: Callable[[Tensors, Sums, float], Tensors]
+    cores: bool = False
     sends_products: bool = False
     refactors: bool = False
     no_artist_noise: str = ""
@@ -47,10 +49,15 @@ class Rule:
         """Names of the tensors that are trained in round `number`, sorted; RoundError where there are none."""
         chosen = self.factors(number)
         names = tuple(sorted(name for name in shared if chosen == "both" or factor_of(name) == chosen))
+        if self.cores and not all(name.endswith(".lora_core.weight") for name in names):
+            raise RoundError(
+                f"The rule {self.name!r} averages cores; this round's adapter has none "
+                f"({min(shared, default='none')!r}). Make it with AdapterConfig(core_seed=...), or take another rule."
+            )
         if not names or (self.sends_products and not pairs(shared)):
             raise RoundError(
                 f"The rule {self.name!r} needs the factors A and B of a LoRA adapter; this round's tensors are of "
-                f"another kind ({min(shared, default='none')!r}). Take the rule 'fedavg'."
+                f"another kind ({min(shared, default='none')!r}). Take the rule 'fedsb' for a core, else 'fedavg'."
             )
         return names
 
