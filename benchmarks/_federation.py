@@ -30,7 +30,18 @@ from fedart_nb.diffusion import (
 from fedart_nb.rounds import Simulation, aggregate, aggregation_error, metadata_of, pack, rule_of, unpack
 from fedart_nb.rounds.rules import server_step
 
-__all__ = ["Recipe", "Round", "Studio", "centralised", "federate", "held_out_losses", "local", "seed_of", "studio"]
+__all__ = [
+    "Recipe",
+    "Round",
+    "Studio",
+    "centralised",
+    "federate",
+    "held_out_losses",
+    "local",
+    "seed_of",
+    "split_off",
+    "studio",
+]
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,6 @@ class Recipe:
     server: str = "average"
     server_rate: float = 1.0
     batch: int = 8
-    private: PrivateTraining | None = None
 
     @property
     def local_steps(self) -> int:
@@ -96,8 +106,9 @@ def federate(
     *,
     seed: int,
     masked: bool = False,
+    private: Mapping[str, PrivateTraining] | None = None,
 ) -> Iterator[Round]:
-    """Round after round; `masked` sends the updates through the secure sum."""
+    """Round after round; `masked` sends the updates through the secure sum, `private` noises each artist's training."""
     rule, shared, state, sent = rule_of(recipe.rule), start.to_bytes(), b"", 0
     names = list(studios)
     room = Simulation(
@@ -121,10 +132,10 @@ def federate(
                     steps=recipe.steps,
                     batch=recipe.batch,
                     learning_rate=recipe.rate,
-                    seed=None if recipe.private else seed_of(seed, number, index),
+                    seed=None if private else seed_of(seed, number, index),
                 ),
                 factors=rule.factors(number),
-                private=recipe.private,
+                private=(private or {}).get(name),
             )
             updates[name] = {f"{now.part}.{key}": delta for key, delta in after.minus(now).items()}
         error = aggregation_error(before, list(updates.values())) if rule.name == "fedavg" and now.core is None else 0.0

@@ -97,7 +97,7 @@ class Simulation:
         """Run one attempt of the next round to its end, or until nothing more can happen.
 
         Args:
-            updates: by name; those without one are there but never send.
+            updates: by name, each looked up when it is sent; those without one are there but never send.
             gone: name to the kind of the host's envelope ("roster", "share", "consistency", "unmask") that the artist
                 does not live to see.
             tamper: replaces what artists hear.
@@ -111,7 +111,7 @@ class Simulation:
             clock=lambda: self._now,
             state=self.state,
         )
-        post = _Post(self, engine, dict(updates), dict(gone or {}), tamper, pictures, metrics or {})
+        post = _Post(self, engine, updates, dict(gone or {}), tamper, pictures, metrics or {})
         for name, side in self.sides.items():
             for envelope in self.missed[name]:  # who comes back hears first what the relay kept
                 side.feed(envelope)
@@ -145,7 +145,7 @@ class _Post:
         self,
         room: Simulation,
         engine: RoundEngine,
-        updates: dict[str, Tensors],
+        updates: Mapping[str, Tensors],
         gone: dict[str, str],
         tamper: Tamper | None,
         pictures: int,
