@@ -114,9 +114,7 @@ def federation(artists: int, rounds: int, steps: int, limit: int | None) -> Cost
             updates = Trained(names, partial(trained, now=replace(start, tensors=tensors), number=number))
             done = room.round(updates)
             if done.result is None or len(done.result.contributors) != artists:
-                raise RuntimeError(
-                    f"Round {number} of {artists} artists did not end: {done.reason or done.noticed[:1]}"
-                )
+                raise RuntimeError(f"Round {number} of {artists} did not end: {done.reason or done.noticed[:1]}")
             training += updates.seconds
             del done
         cpu = time.process_time() - began
