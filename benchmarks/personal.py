@@ -53,13 +53,13 @@ from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import (
     PERSONAL,
     Adapter,
-    AdapterConfig,
     Backbone,
     TrainConfig,
     cache_latents,
     denoising_loss,
     draw,
     initial_adapter,
+    personal_config,
     train,
 )
 from fedart_nb.figures import contact_sheet
@@ -116,7 +116,7 @@ def one_run(backbone: Backbone, name: str, art: ArtSet, referee: Referee, size: 
     """Train one artist's adapter and have its pictures judged."""
     started = time.monotonic()
     latents = cache_latents(backbone, art, "train")
-    start = initial_adapter(backbone, AdapterConfig(), seed=seed)
+    start = initial_adapter(backbone, personal_config(backbone), seed=seed)
     *_, last = train(backbone, latents, config=size.config(seed), start=start)
     seconds = time.monotonic() - started
     asked = [picture.caption for picture in held_out(art, size.captions)]
