@@ -49,7 +49,7 @@ def verdict(shared: ModuleType, judged: str, ranks: list[int]) -> object:
 def outcome(personal: ModuleType, shared: ModuleType, bare_ranks: list[int]) -> object:
     def run(judged: str, ranks: list[int]) -> object:
         bare = verdict(shared, "bbbb", bare_ranks)
-        return personal.Run(verdict(shared, judged, ranks), bare, 0.8, 0.6, 30.0, adapter=None)
+        return personal.Run(verdict(shared, judged, ranks), bare, 0.8, 0.6, adapter=None)
 
     runs = {"ada": [run("aaab", [1, 5, 6, 9]), run("aabb", [1, 1, 6, 9])], "bob": [run("bbbb", []), run("bbbb", [])]}
     for each in runs["bob"]:
