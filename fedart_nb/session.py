@@ -29,6 +29,7 @@ from .diffusion import (
     compose,
     denoising_loss,
     initial_adapter,
+    personal_config,
     sample,
     train,
 )
@@ -191,7 +192,9 @@ class Session:
         config = config or (resume.config if resume else PERSONAL)
         below = self.rest_of_world() if without_me else self.shared if on_shared else None
         frozen = [(below, 1.0)] if below else []
-        start = None if resume else initial_adapter(self.backbone, adapter, seed=secrets.randbits(31))
+        # noise grows with the number of parameters: what is trained with it stays small
+        shape = adapter if privacy is not None else personal_config(self.backbone, adapter)
+        start = None if resume else initial_adapter(self.backbone, shape, seed=secrets.randbits(31))
         data = self.latents("train")
         private, ledger = resume.private if resume else None, None
         if privacy is not None:
