@@ -20,7 +20,7 @@ from .privacy.distributed import SkellamSum, solve_skellam
 from .privacy.planning import default_delta
 from .privacy.promise import ArtistPromise
 from .relay import Envelope, Invite, RelayClient, Transport, create_room
-from .rounds import Member, Phase, RoundEngine, RoundPlan, promise_of
+from .rounds import DEFAULT_RULE, Member, Phase, RoundEngine, RoundPlan, promise_of, rule_of, unpack
 from .secagg.graph import quorum_of
 from .secagg.identity import Identity
 from .secagg.safety import SafetyNumber
@@ -69,6 +69,7 @@ class Host:
         self.engine: RoundEngine | None = None
         self._backbone = backbone
         self._shared: bytes = b""
+        self._state: bytes = b""
         self._cursor = 0
         self._because = ""
         self._resume()
@@ -86,7 +87,7 @@ class Host:
         """What the noise of the running plan is worth to an artist; None without a plan, or without noise."""
         if self.plan is None or not self._shared:
             return None
-        return promise_of(self.plan, Adapter.from_bytes(self._shared).size)
+        return promise_of(self.plan, rule_of(self.plan.rule).size(self.plan.number, unpack(self._shared)))
 
     @property
     def safety_number(self) -> SafetyNumber | None:
@@ -109,7 +110,11 @@ class Host:
         join_s: float = 30.0,
         patience_s: float = 60.0,
         clip: float = 1.0,
+        rule: str | None = None,
+        server: str = "average",
+        server_rate: float = 1.0,
         weighting: str = "equal",
+        q: float = 0.0,
         metrics: Sequence[str] = (),
         artist_epsilon: float | None = None,
         colluders: int = 1,
@@ -121,6 +126,9 @@ class Host:
     ) -> Invite | None:
         """Make a room and the first shared adapter; returns the invite link (None with a transport of your own).
 
+        `rule`: how the sum becomes the next shared adapter (`fedart_nb.rounds.RULES` has a sentence on each):
+        `DEFAULT_RULE`, with noise on whole artists "fedsvd", and "fedsb" for a core. `server` and `server_rate`: the
+        host's optimiser; `weighting` and `q`: how much each artist counts (`RoundPlan`).
         `metrics`: "loss_before", "loss_after": the room learns their means over all artists, nobody a single one.
         `artist_epsilon` switches noise on whole artists on: as much of it as keeps epsilon there over all rounds, for
         every artist, against `colluders` others who put together what they know, with updates clipped to `clip_norm`,
@@ -132,6 +140,9 @@ class Host:
             self._backbone = Backbone.embedded()
         first = initial_adapter(self._backbone, adapter, seed=seed)
         self._shared = first.to_bytes()
+        if rule is None:
+            rule = "fedsb" if first.core is not None else DEFAULT_RULE if artist_epsilon is None else "fedsvd"
+        size = rule_of(rule).size(1, unpack(self._shared))
         if transport is None:
             if relay is None:
                 raise RoundError("No relay was given. Start one with `fedart relay`, or ask for its address.")
@@ -142,7 +153,7 @@ class Host:
         if artist_epsilon is not None:
             delta = default_delta(min_artists) if delta is None else delta
             code = SkellamSum(
-                size=first.size,
+                size=size,
                 artists=min_artists,
                 survivors=survivors or quorum_of(min_artists),
                 clip_norm=clip_norm,
@@ -160,7 +171,11 @@ class Host:
             shared_sha256=hashlib.sha256(self._shared).hexdigest(),
             host_key=self.identity.public_key.hex(),
             clip=clip,
+            rule=rule,
+            server=server,
+            server_rate=server_rate,
             weighting=weighting,
+            q=q,
             metrics=tuple(sorted(metrics)),
             nonce=secrets.token_hex(16),
             rank=first.config.rank,
@@ -174,7 +189,7 @@ class Host:
             patience_s=patience_s,
             **noise,
         )
-        self.members, self._cursor, self._because, self.engine = {}, 0, "", None
+        self.members, self._cursor, self._because, self.engine, self._state = {}, 0, "", None, b""
         self._save()
         return self.invite
 
@@ -215,6 +230,7 @@ class Host:
             clock=time.monotonic,
             said=self._said(plan),
             because=self._because,
+            state=self._state,
         )
         cursor = self._cursor
         for answer in engine.open():
@@ -260,7 +276,7 @@ class Host:
             self._save()
             yield Note(f"Round {plan.number} starts again: {engine.reason}", "warning")
             return
-        self._shared, self._because = result.shared, ""
+        self._shared, self._state, self._because = result.shared, result.state, ""
         shared_sha256 = hashlib.sha256(self._shared).hexdigest()
         self.plan = replace(plan, number=plan.number + 1, attempt=1, shared_sha256=shared_sha256)
         for member in self.members.values():
@@ -316,8 +332,11 @@ class Host:
         plan, _ = self._in_room()
         name = f"shared-{plan.number:04d}.safetensors"
         write_private(self.folder / name, self._shared)
+        if self._state:
+            write_private(self.folder / f"optimiser-{plan.number:04d}.safetensors", self._state)
         state = {
             "plan": plan.to_body(),
+            "optimiser": bool(self._state),
             "shared": name,
             "cursor": self._cursor,
             "because": self._because,
@@ -335,6 +354,8 @@ class Host:
             return
         self.plan = RoundPlan.from_body(state["plan"])
         self._shared = (self.folder / state["shared"]).read_bytes()
+        if state.get("optimiser"):
+            self._state = (self.folder / f"optimiser-{self.plan.number:04d}.safetensors").read_bytes()
         self._cursor, self._because = state["cursor"], state["because"]
         self.members = {i: Member(i, name, mark, heard_at=time.monotonic()) for i, name, mark in state["members"]}
         self.invite = Invite.parse(state["invite"])

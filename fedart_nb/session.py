@@ -26,12 +26,14 @@ from .diffusion import (
     TrainConfig,
     TrainState,
     cache_latents,
+    compose,
     denoising_loss,
     initial_adapter,
     personal_config,
     sample,
     train,
 )
+from .diffusion.composing import Way
 from .diffusion.protection import Payment
 from .errors import FedArtError, PrivacyError, RelayUnreachable, RoundError, SecAggError, TrainingError
 from .events import Joined, Note, RoundClosed, RoundOpened, Sampled, SampleStep, Step, Trained, UpdateSent, Waiting
@@ -51,10 +53,13 @@ from .rounds import (
     norm,
     pack,
     promise_of,
+    refusal,
+    rule_of,
     skellam_of,
     unpack,
     words_of,
 )
+from .rounds.rest import Followed, taken_out, taken_out_after
 from .secagg.identity import Identity
 from .secagg.safety import SafetyNumber
 
@@ -70,6 +75,8 @@ _LIMIT_BYTES = 512 * 1024 * 1024
 
 #: Where training that never leaves the kernel is accounted, if it is.
 _PERSONAL = "personal"
+#: What takes this artist's own share out of the shared adapter.
+_WITHOUT_ME = "without-me.safetensors"
 
 _Consent = Callable[[Any], bool]
 
@@ -169,19 +176,22 @@ class Session:
         adapter: AdapterConfig | None = None,
         resume: TrainState | None = None,
         on_shared: bool = True,
+        without_me: bool = False,
         privacy: PicturePrivacy | None = None,
     ) -> Iterator[Step | Trained]:
         """Train the personal adapter, on top of the frozen shared one where there is one. It never leaves this kernel.
 
-        `on_shared=False` trains on the bare backbone. The state is kept in the session folder every
-        `config.validate_every` steps and where training is stopped, so that it also survives a kernel restart: pass
-        `resume=session.resumable`, and `config` only for another number of steps.
+        `on_shared=False` trains on the bare backbone, `without_me=True` on `rest_of_world`: what the others taught.
+        With `TrainConfig(apart=...)` it is kept out of what the shared adapter writes already. The state is kept in the
+        session folder every `config.validate_every` steps and where training is stopped, so that it also survives a
+        kernel restart: pass `resume=session.resumable`, and `config` only for another number of steps.
 
         `privacy` trains with noise, as is wise for an adapter that will be handed on, and pays from a ledger of its own
         before the first step; what is resumed pays for the steps that are left, with the noise that it began with.
         """
         config = config or (resume.config if resume else PERSONAL)
-        frozen = [(self.shared, 1.0)] if on_shared and self.shared else []
+        below = self.rest_of_world() if without_me else self.shared if on_shared else None
+        frozen = [(below, 1.0)] if below else []
         # noise grows with the number of parameters: what is trained with it stays small
         shape = adapter if privacy is not None else personal_config(self.backbone, adapter)
         start = None if resume else initial_adapter(self.backbone, shape, seed=secrets.randbits(31))
@@ -243,7 +253,7 @@ class Session:
     def promise(self, plan: RoundPlan) -> ArtistPromise | None:
         """What the noise of a plan that waits for an answer is worth to this artist; None where it has none."""
         side, _ = self._in_room()
-        return promise_of(plan, sum(array.size for array in unpack(side.shared or b"").values()))
+        return promise_of(plan, rule_of(plan.rule).size(plan.number, unpack(side.shared or b"")))
 
     @property
     def safety_number(self) -> SafetyNumber | None:
@@ -257,6 +267,39 @@ class Session:
         """The last saved state of an unfinished `train_personal`, or None."""
         path = self.folder / "personal.state"
         return TrainState.load(path) if path.exists() else None
+
+    def rest_of_world(self) -> Adapter:
+        """The shared adapter less what this artist added to it: the others' mean, worked out in this kernel.
+
+        See `rounds.rest` for what it is exact for. Nothing is sent for it.
+
+        Raises:
+            RoundError: no round has ended here, one ended that this kernel did not follow to its end, or the room's
+                rule does not allow it; the sentence says which.
+        """
+        if self.shared is None:
+            raise RoundError("There is no shared adapter yet, so nothing to take yourself out of. Join a room first.")
+        path = self.folder / _WITHOUT_ME
+        change = taken_out(path.read_bytes() if path.exists() else b"", self.shared.digest)
+        part = f"{self.shared.part}."
+        tensors = {n: a + change[part + n] if part + n in change else a for n, a in self.shared.tensors.items()}
+        return replace(self.shared, tensors=tensors)
+
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        how: Way = "cat",
+        shared: float = 1.0,
+        personal: float = 1.0,
+        rank: int | None = None,
+    ) -> Path:
+        """Write both adapters at their weights as one, for any tool that reads LoRA files; returns its file.
+
+        `how`: "cat" does exactly what they do together, "svd" nearly, at a smaller `rank` (`compose`). The file holds
+        what the personal adapter learnt: whoever gets it can draw in this artist's hand.
+        """
+        return compose(self.adapters(shared=shared, personal=personal), how, rank=rank).save(folder)
 
     def adapters(self, *, shared: float = 1.0, personal: float = 1.0) -> list[tuple[Adapter, float]]:
         """The adapters that this session holds, with weights; those of weight 0 are left out."""
@@ -440,10 +483,12 @@ class Session:
         for sentence in side.warnings[warned:]:
             yield Note(sentence, "warning")
         self._send(envelope)
-        self._sent = _Sent(plan, _flat(update), replace(envelope, attachments={}), side.shared or b"")
+        before = side.shared or b""
+        sent = rule_of(plan.rule).sent(plan.number, unpack(before), update)
+        self._sent = _Sent(plan, _flat(sent), replace(envelope, attachments={}), before)
         self.bytes_sent += envelope.attachments_bytes
         self._write_room()
-        yield UpdateSent(plan.number, envelope.attachments_bytes, norm(update))
+        yield UpdateSent(plan.number, envelope.attachments_bytes, norm(sent))
 
     def _trained_update(
         self, plan: RoundPlan
@@ -453,7 +498,9 @@ class Session:
         start = self._shared_of(side.shared)
         picture = self.privacy if isinstance(self.privacy, PicturePrivacy) else None
         rate = (picture.learning_rate if picture else None) or plan.learning_rate
-        config = TrainConfig(steps=plan.local_steps, batch=plan.batch, learning_rate=rate, validate_every=0)
+        config = TrainConfig.of_round(steps=plan.local_steps, batch=plan.batch, learning_rate=rate)
+        rule = rule_of(plan.rule)
+        leaving = rule.size(plan.number, unpack(side.shared or b""))
         data = self.latents("train")
         payment = self._payment(plan)
         if payment is not None:
@@ -470,7 +517,8 @@ class Session:
             private=payment.private if payment else None,
             ledger=payment.ledger if payment else None,
             purpose=f"round {plan.number}",
-            leaves=f"a masked update of {start.size:,} numbers, known to others in a sum",
+            leaves=f"a masked update of {leaving:,} numbers, known to others in a sum",
+            factors=rule.factors(plan.number),
         )
         for event in events:
             if isinstance(event, Trained):
@@ -495,8 +543,12 @@ class Session:
                 f"The plan asks for {', '.join(plan.metrics)}: losses on your pictures, which no noise covers. Ask the "
                 "host for a room without metrics, or set session.privacy = None."
             )
+        if reason := refusal(plan.rule, server=plan.server, weighting=plan.weighting, noise="picture"):
+            raise PrivacyError(reason)
         ledger = self._ledger_for(self.privacy, self._room_id())
-        return self.privacy.payment(
+        factors = rule_of(plan.rule).factors(plan.number)
+        privacy = self.privacy if factors == "both" else replace(self.privacy, factors=factors)
+        return privacy.payment(
             ledger,
             pictures=len(self.latents("train")),
             batch=plan.batch,
@@ -528,7 +580,8 @@ class Session:
             return objection
         wish = wish or ArtistPrivacy(epsilon=None)
         try:
-            code = skellam_of(plan, sum(array.size for array in unpack(side.shared or b"").values()), plan.min_artists)
+            size = rule_of(plan.rule).size(plan.number, unpack(side.shared or b""))
+            code = skellam_of(plan, size, plan.min_artists)
             return wish.refusal(self._artist_ledger(wish, plan), code)
         except PrivacyError as error:
             return str(error)
@@ -584,16 +637,33 @@ class Session:
         side, _ = self._in_room()
         if side.shared is None or side.rounds_done != envelope.round:
             return
+        was = self.shared
         self.shared = self._shared_of(side.shared).expanded()
         self.shared.save(self.folder / "shared")
+        sent = None
         if self._sent is not None and self._sent.plan.number == envelope.round:
-            mean = _flat(unpack(side.shared or b"")) - _flat(unpack(self._sent.before))
+            plan, before = self._sent.plan, unpack(self._sent.before)
+            moved = rule_of(plan.rule).moved(plan.number, before, unpack(side.shared or b""))
+            mean = _flat(moved)
+            sent = Followed(plan, self._sent.update, moved, side.contributors)
             self._sent = replace(self._sent, before=b"", mean=mean, contributors=side.contributors)
-        for path in (self.folder / "rounds").glob(f"update-{envelope.round}-*.safetensors"):
+        updates = list((self.folder / "rounds").glob(f"update-{envelope.round}-*.safetensors"))
+        self._keep_without_me(was, sent, unfollowed=bool(updates) and sent is None)
+        for path in updates:
             path.unlink()
         total = envelope.body.get("total")
         total = total if isinstance(total, int) else envelope.round
         yield RoundClosed(envelope.round, total, side.contributors, self.shared, dict(side.metrics))
+
+    def _keep_without_me(self, was: Adapter | None, sent: Followed | None, *, unfollowed: bool) -> None:
+        """Add a round to what `rest_of_world` takes out of the shared adapter; in this session's folder alone."""
+        side, _ = self._in_room()
+        assert self.shared is not None  # noqa: S101 - a result has just arrived
+        path = self.folder / _WITHOUT_ME
+        kept = path.read_bytes() if path.exists() and side.rounds_done > 1 else b""
+        reason = f"this kernel was restarted in round {side.rounds_done} and no longer knows its update" * unfollowed
+        before = was.digest if was else ""
+        write_private(path, taken_out_after(kept, before, self.shared.digest, sent, why_not=reason))
 
     def _shared_of(self, data: bytes | None) -> Adapter:
         if data is None:

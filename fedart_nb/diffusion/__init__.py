@@ -3,6 +3,7 @@
 from .adapters import ATTENTION_AND_UP_CONVOLUTIONS, Adapter, AdapterConfig, attached, initial_adapter, personal_config
 from .auditing import audit_training
 from .backbone import Backbone
+from .composing import compose, overlap
 from .families import ATTENTION, Conditioning
 from .latents import LatentSet, cache_latents, latents_of
 from .private import PrivateTraining
@@ -26,10 +27,12 @@ __all__ = [
     "attached",
     "audit_training",
     "cache_latents",
+    "compose",
     "denoising_loss",
     "draw",
     "initial_adapter",
     "latents_of",
+    "overlap",
     "personal_config",
     "sample",
     "train",

@@ -22,10 +22,10 @@ from ..privacy.clipping import check_clip_norm, clip_factors
 from ..privacy.noise import SecureRandom
 from .per_picture import PerPicture
 
-__all__ = ["CLIP_NORM", "FACTORS", "Canaries", "Factors", "PrivateStep", "PrivateTraining"]
+__all__ = ["CLIP_NORM", "FACTORS", "Canaries", "Factors", "PrivateStep", "PrivateTraining", "learning_factors"]
 
-Factors = Literal["B", "both"]
-FACTORS: tuple[Factors, ...] = ("B", "both")
+Factors = Literal["A", "B", "both"]
+FACTORS: tuple[Factors, ...] = ("A", "B", "both")
 _MAX_DRAWS = 256
 
 
@@ -44,7 +44,8 @@ class PrivateTraining:
             gradient is cut to one length, learnt best here; AdamW does not mind the scale.
         draws: K, draws of noise and timestep for each picture; free of epsilon, K times the work.
         factors: "B" trains and noises B alone and leaves A as it is (FFA-LoRA, Sun et al. 2403.12313): half the noise,
-            none of it multiplied with itself, and averages of several artists' B A are exact. "both" trains A too.
+            none of it multiplied with itself, and averages of several artists' B A are exact. "both" trains A too; "A"
+            is for the rounds of an alternating rule.
         rows_at_once: how many draws go through the network together; more memory, less time.
 
     Example:
@@ -70,19 +71,27 @@ class PrivateTraining:
 
     def learning(self, parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.nn.Parameter]:
         """Those of an adapter's parameters that learn and are noised, by name; the others are frozen."""
-        chosen = {name: p for name, p in parameters.items() if self.factors == "both" or ".lora_B." in name}
-        for name in parameters.keys() - chosen.keys():
-            parameters[name].requires_grad_(False)
-        return chosen
+        return learning_factors(parameters, self.factors)
 
     def size(self, tensors: Mapping[str, NDArray[np.float32]]) -> int:
         """How many of an adapter's numbers learn and are noised."""
-        every = self.factors == "both"
-        return sum(a.size for name, a in tensors.items() if every or ".lora_B." in name or ".lora_core." in name)
+        return sum(a.size for name, a in tensors.items() if _is_of(name, self.factors))
 
     def mechanism(self, *, pictures: int, batch: int, steps: int) -> Gaussian:
         """What so many steps are to an accountant: `train` samples at exactly this rate."""
         return Gaussian(float(self.noise_multiplier), min(1.0, batch / pictures), steps)
+
+
+def learning_factors(parameters: Mapping[str, torch.nn.Parameter], factors: Factors) -> dict[str, torch.nn.Parameter]:
+    """Those of an adapter's parameters that belong to `factors`, by name; the others are frozen."""
+    chosen = {name: p for name, p in parameters.items() if _is_of(name, factors)}
+    for name in parameters.keys() - chosen.keys():
+        parameters[name].requires_grad_(False)
+    return chosen
+
+
+def _is_of(name: str, factors: Factors) -> bool:
+    return factors == "both" or f".lora_{factors}." in name or ".lora_core." in name
 
 
 class Canaries:

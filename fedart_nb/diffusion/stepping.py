@@ -77,19 +77,30 @@ def stepper(
 
 
 def agreed_privacy(
-    asked: PrivateTraining | None, *, begun: PrivateTraining | None, resumed: bool, seed: int | None, paid: bool
+    asked: PrivateTraining | None,
+    *,
+    begun: PrivateTraining | None,
+    resumed: bool,
+    seed: int | None,
+    paid: bool,
+    apart: float = 0.0,
 ) -> PrivateTraining | None:
     """How to train privately, or None. What was `begun` privately goes on so.
 
     Raises:
-        PrivacyError: other settings than those that training was begun with, a seed beside noise, or a ledger and
-            nothing to pay for.
+        PrivacyError: other settings than those that training was begun with, a seed or `TrainConfig.apart` beside
+            noise, or a ledger and nothing to pay for.
     """
     if resumed and asked is not None and asked != begun:
         raise PrivacyError(f"Training was begun with {begun}; asked for was {asked}. Start anew to change it.")
     private = begun if resumed else asked
     if private is None and paid:
         raise PrivacyError("A ledger was given, but no private=PrivateTraining(...): there is no noise to pay for.")
+    if private is not None and apart:
+        raise PrivacyError(
+            f"apart is {apart:g}; private training clips the gradients of pictures, and this one is no picture's. "
+            "Leave apart at 0."
+        )
     if private is not None and private.noise_multiplier and seed is not None:
         raise PrivacyError(
             f"seed is {seed}; whoever knows it knows which noise and timesteps were drawn. Private training takes the "

@@ -24,12 +24,13 @@ from ..errors import FedArtError, TrainingError
 from ..events import Step, Trained
 from ..privacy.ledger import Ledger
 from .adapters import Adapter, AdapterConfig, attached, initial_adapter
+from .apart import Apart
 from .backbone import Backbone
 from .cores import tensor_name
 from .families import Conditioning
 from .latents import LatentSet
 from .optimisers import moments_of, optimiser_of, restore
-from .private import Canaries, PrivateTraining
+from .private import Canaries, Factors, PrivateTraining, learning_factors
 from .stepping import agreed_privacy, stepper
 
 __all__ = ["PERSONAL", "TrainConfig", "TrainState", "denoising_loss", "train"]
@@ -61,6 +62,8 @@ class TrainConfig:
     the optimiser's moments in 8 bits (an extra: `pip install "fedart-nb[8bit]"`). `emphasis` makes the finished
     adapter so many times as strong as it was trained (its alpha grows): a few hundred steps end on the way to a hand,
     and going on in the same direction gets nearer to it. Losses are those of the adapter as trained.
+    `apart` above 0 keeps what the adapter's B writes out of what the frozen adapters' B write (in spirit HiLoRA's
+    orthogonal levels): `apart` * sum over modules of |Q^T B|^2 joins the loss, Q a basis of theirs. It is not reported.
     """
 
     steps: int = 100
@@ -74,14 +77,23 @@ class TrainConfig:
     eight_bit: bool = False
     timestep_shift: float = 1.0
     emphasis: float = 1.0
+    apart: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low, high in _LIMITS:
             value = getattr(self, name)
             if not (isinstance(value, (int, float)) and low <= value <= high):
                 raise TrainingError(f"{name} is {value!r}; expected a number from {low} to {high}.")
+        if not 0 <= self.apart <= 1000:
+            raise TrainingError(f"apart is {self.apart!r}; expected a number from 0 to 1000.")
         if not 0 <= self.caption_dropout < 1:
             raise TrainingError(f"caption_dropout is {self.caption_dropout!r}; expected 0 or more and less than 1.")
+
+    @classmethod
+    def of_round(cls, *, steps: int, batch: int, learning_rate: float, seed: int | None = None) -> TrainConfig:
+        """How a round's local steps are trained: a short warm-up, no validation; a seed in simulations alone."""
+        warmup = min(5, steps // 10)
+        return cls(steps, batch, learning_rate, warmup=warmup, validate_every=0, seed=seed)
 
 
 #: What a personal adapter is trained with unless told otherwise; chosen by `recipes/personal/sweep.py`.
@@ -163,6 +175,7 @@ def train(
     purpose: str = "training",
     leaves: str = "nothing",
     canaries: Canaries | None = None,
+    factors: Factors = "both",
 ) -> Iterator[Step | Trained]:
     """Train one adapter and yield a `Step` after every optimiser step, then one `Trained`.
 
@@ -182,6 +195,7 @@ def train(
             statement what leaves the kernel. What is resumed pays anew for the steps that are left: nobody could tell
             whether they are trained for the first time.
         canaries: gradients of an audit that are mixed in (`audit_training`); they spoil what is learnt.
+        factors: "A" or "B" trains that factor alone and leaves the other as it is, bit for bit. `private` has its own.
 
     Raises:
         TrainingError: no pictures, or the loss is no longer a number.
@@ -200,7 +214,12 @@ def train(
         config = replace(resume.config, steps=config.steps)
     begun = resume.private if resume else None
     private = agreed_privacy(
-        private, begun=begun, resumed=resume is not None, seed=config.seed, paid=ledger is not None
+        private,
+        begun=begun,
+        resumed=resume is not None,
+        seed=config.seed,
+        paid=ledger is not None,
+        apart=config.apart,
     )
     adapter = resume.adapter if resume else start or initial_adapter(backbone, AdapterConfig())
     if ledger is not None and private is not None:
@@ -217,7 +236,7 @@ def train(
         half = undo.enter_context(_quick(backbone))
         denoiser = backbone.denoiser
         whole = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
-        learning = private.learning(whole) if private is not None else whole
+        learning = private.learning(whole) if private is not None else learning_factors(whole, factors)
         optimiser = optimiser_of(learning.values(), learning_rate=config.learning_rate, eight_bit=config.eight_bit)
         if resume:
             restore(optimiser, resume.moments)
@@ -225,10 +244,11 @@ def train(
         before = after = resume.loss_before if resume else (_loss_now(backbone, held_out) if held_out else None)
         last = time.monotonic()
         denoiser.train()
+        keep_apart = Apart(frozen, learning, name=names[-1], strength=config.apart)
 
         def losses(index: torch.Tensor) -> torch.Tensor:
             with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
-                return _losses(backbone, data, config, generator, index)
+                return keep_apart(_losses(backbone, data, config, generator, index))
 
         take_step = undo.enter_context(
             stepper(
@@ -255,12 +275,11 @@ def train(
             due = config.validate_every and (step % config.validate_every == 0 or step == config.steps)
             checked = _loss_now(backbone, held_out) if held_out and due else None
             after = checked if checked is not None else after
-            now = time.monotonic()
-            spent, last = spent + now - last, now
+            spent, last = spent + time.monotonic() - last, time.monotonic()
             snapshot = replace(adapter, tensors=_snapshot(whole, names[-1]))
-            moments = moments_of(optimiser)
-            state = TrainState(snapshot, config, step, moments, generator.get_state(), before, spent, private)
-            yield Step(step, config.steps, value, checked, spent, state, norms)
+            kept = moments_of(optimiser), generator.get_state()
+            state = TrainState(snapshot, config, step, *kept, before, spent, private)
+            yield Step(step, config.steps, value - keep_apart.last, checked, spent, state, norms)
         final = _emphasised(replace(adapter, tensors=_snapshot(whole, names[-1])), config.emphasis)
     yield Trained(final, step, before, after, spent)
 

@@ -5,16 +5,19 @@ from .engine import Member, Phase, RoundEngine, RoundResult
 from .keeper import Keeper, MemoryKeeper
 from .noised import promise_of, skellam_of
 from .plan import PHASES, PROTECTIONS, RoundPlan
-from .rules import RULES, aggregate
+from .rules import DEFAULT_RULE, NOT_FROM_SUMS, RULES, SERVERS, aggregate, aggregation_error, refusal, rule_of
 from .simulate import Simulated, Simulation
 from .tensors import metadata_of, norm, pack, unpack
 from .vector import words_of
 from .view import RelayView, Sight
 
 __all__ = [
+    "DEFAULT_RULE",
+    "NOT_FROM_SUMS",
     "PHASES",
     "PROTECTIONS",
     "RULES",
+    "SERVERS",
     "ArtistSide",
     "Keeper",
     "Member",
@@ -30,10 +33,13 @@ __all__ = [
     "Simulation",
     "Task",
     "aggregate",
+    "aggregation_error",
     "metadata_of",
     "norm",
     "pack",
     "promise_of",
+    "refusal",
+    "rule_of",
     "skellam_of",
     "unpack",
     "words_of",

@@ -23,6 +23,7 @@ from ..secagg.identity import Identity, identity_id
 from .keeper import Keeper, MemoryKeeper
 from .noised import NoisedWords, noise_stream
 from .plan import METRICS, RoundPlan
+from .rules import rule_of
 from .tensors import Tensors, check_like, unpack
 from .vector import encode, encode_noised, flat_of, layout
 
@@ -174,9 +175,11 @@ class ArtistSide:
         """Mask the update of the running task; it leaves the kernel only when this envelope is sent.
 
         Args:
-            update: float32 arrays with the names and shapes of the task's `shared`.
+            update: float32 arrays with the names and shapes of the task's `shared`; what the plan's rule leaves as it
+                is must be zero, and is not sent.
             pictures: how many pictures it was trained on; known to the others in sum only.
-            metrics: what the plan's `metrics` name; known to the others as means only.
+            metrics: what the plan's `metrics` name; known to the others as means only. Weights by loss take
+                "loss_before" too, which is part of the weight alone.
 
         Raises:
             RoundError: names, shapes, values or metrics do not fit; nothing was masked.
@@ -187,11 +190,13 @@ class ArtistSide:
             raise RoundError("No round waits for an update of this artist.")
         plan = self.task.plan
         check_like(update, self.task.shared)
+        sent = rule_of(plan.rule).sent(plan.number, self.task.shared, update)
         if type(pictures) is not int or pictures < 1:
             raise RoundError(f"The update was trained on {pictures!r} pictures; expected a whole number from 1 on.")
         if isinstance(self._code, NoisedWords):
-            return self._submit_noised(plan, self._code, update)
-        told = {name: (metrics or {}).get(name, math.nan) for name in plan.metrics}
+            return self._submit_noised(plan, self._code, sent)
+        asked = (*plan.metrics, "loss_before") if plan.weighting == "loss" else plan.metrics
+        told = {name: (metrics or {}).get(name, math.nan) for name in asked}
         if missing := [name for name, value in told.items() if not math.isfinite(value)]:
             raise RoundError(
                 f"The plan asks for {missing[0]!r}; pass metrics={{{missing[0]!r}: ...}}, a finite number."
@@ -200,7 +205,7 @@ class ArtistSide:
 
         def write(words: NDArray[np.uint32]) -> None:
             nonlocal clipped
-            clipped = encode(code, plan, update, pictures=pictures, metrics=told, out=words)
+            clipped = encode(code, plan, sent, pictures=pictures, metrics=told, out=words)
 
         message = self._secure().mask_written(code.size, write)
         if clipped:
@@ -363,6 +368,7 @@ class ArtistSide:
                 "The result is said to come from another sum than the one that you signed. Host or relay lie; "
                 "it was not taken over."
             )
+        self._check_frozen(unpack(shared))
         count = envelope.body.get("contributors")
         self.contributors = count if isinstance(count, int) else 0
         means = envelope.body.get("metrics")
@@ -374,6 +380,18 @@ class ArtistSide:
         self._expected_shared = hashlib.sha256(shared).hexdigest()
         self.rounds_done = envelope.round
         self._end(self.plan)
+
+    def _check_frozen(self, after: Tensors) -> None:
+        """The running plan's rule says what stays as it was; a host that changes it would train something else."""
+        if self.plan is None or self.shared is None or (rule := rule_of(self.plan.rule)).refactors:
+            return
+        before = unpack(self.shared)
+        for name in before.keys() - set(rule.trained(self.plan.number, before)):
+            if name not in after or not np.array_equal(before[name], after[name]):
+                raise RoundError(
+                    f"The result changes {name!r}, which the rule {rule.name!r} leaves as it is in round "
+                    f"{self.plan.number}. The host does not follow its plan; the result was not taken over."
+                )
 
     def _end(self, plan: RoundPlan | None) -> None:
         """An attempt is over: its keys are deleted, and it is never answered again."""

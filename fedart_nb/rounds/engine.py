@@ -18,9 +18,9 @@ from ..relay.wire import Envelope
 from ..secagg.identity import Identity
 from ..secagg.server import SecAggServer
 from .plan import RoundPlan
-from .rules import aggregate
+from .rules import aggregate, server_step
 from .tensors import metadata_of, pack, unpack
-from .vector import layout, open_sum
+from .vector import layout, open_sum, sent_like
 
 __all__ = ["Member", "Phase", "RoundEngine", "RoundResult"]
 
@@ -57,7 +57,8 @@ class RoundResult:
     """The end of a round: the new shared adapter as bytes, and whose updates it is made of.
 
     `pictures` is how many pictures they trained on and `clipped` how many values were clipped, all together; both are 0
-    where noise on whole artists covers the sum, and they are not told. `metrics` are means over them.
+    where noise on whole artists covers the sum, and they are not told. `metrics` are means over them. `state` is that
+    of the host's optimiser, for the next round's engine.
     """
 
     plan: RoundPlan
@@ -67,6 +68,7 @@ class RoundResult:
     pictures: int
     clipped: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    state: bytes = field(default=b"", repr=False)
 
 
 class RoundEngine:
@@ -81,6 +83,7 @@ class RoundEngine:
         said: this host's own envelopes of this plan, read from the log after a restart. What was decided then is
             decided again, whatever the clock says, so that nobody ever hears two different things.
         because: why the attempt before ended, for the artists.
+        state: `RoundResult.state` of the round before. The same log and the same state give the same result.
 
     Protocol: `open()` gives the plan; `feed()` takes each envelope and gives answers; `tick()` closes phases whose time
     is over. When `phase` is DONE, `result` holds the outcome; when it is ABORTED, `reason` says why, and the next
@@ -97,6 +100,7 @@ class RoundEngine:
         clock: Callable[[], float],
         said: Iterable[Envelope] = (),
         because: str = "",
+        state: bytes = b"",
     ) -> None:
         if hashlib.sha256(shared).hexdigest() != plan.shared_sha256:
             raise RoundError("The shared adapter is not the one that the plan names (SHA-256 differs).")
@@ -109,6 +113,7 @@ class RoundEngine:
         self.reason = ""
         self.roster: tuple[str, ...] = ()
         self._because = because
+        self._state = state
         self._shared = shared
         self._tensors = unpack(shared)
         self._words = layout(plan, self._tensors, plan.min_artists).size
@@ -331,8 +336,13 @@ class RoundEngine:
     def _close(self) -> list[Envelope]:
         contributors = self._sum.survivors_ids
         code = layout(self.plan, self._tensors, len(self.roster))
-        summed = open_sum(code, self._tensors, self._sum.total(), len(contributors))
-        tensors = aggregate(self.plan.rule, self._tensors, summed.update, summed.weight)
+        summed = open_sum(code, sent_like(self.plan, self._tensors), self._sum.total(), len(contributors))
+        total, weight, state = summed.update, summed.weight, self._state
+        if self.plan.server != "average" or self.plan.server_rate != 1:
+            mean = {name: value / weight for name, value in total.items()}
+            total, state = server_step(self.plan.server, mean, state, rate=self.plan.server_rate)
+            weight = 1.0
+        tensors = aggregate(self.plan.rule, self._tensors, total, weight)
         dropped = tuple(a for a in self.roster if a not in contributors)
         metrics = {name: total / len(contributors) for name, total in summed.metrics.items()}
         self._go_to(Phase.DONE)
@@ -346,7 +356,9 @@ class RoundEngine:
             "transcript": self._sum.transcript(),
         }
         data = pack(tensors, metadata_of(self._shared))
-        self.result = RoundResult(self.plan, data, contributors, dropped, summed.pictures, summed.clipped, metrics)
+        self.result = RoundResult(
+            self.plan, data, contributors, dropped, summed.pictures, summed.clipped, metrics, state
+        )
         return [self._envelope("result", "all", body, {"shared": data})]
 
     def _go_to(self, phase: Phase) -> None:

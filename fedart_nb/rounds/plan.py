@@ -12,16 +12,18 @@ from typing import Any
 from ..errors import RoundError
 from ..secagg.graph import COMPLETE_UP_TO, quorum_of
 from ..secagg.messages import MIN_ARTISTS
+from .rules import refusal
 
-__all__ = ["MAX_WEIGHT_PICTURES", "METRICS", "PHASES", "PROTECTIONS", "WEIGHTINGS", "RoundPlan"]
+__all__ = ["LOSS_CAP", "MAX_WEIGHT_PICTURES", "METRICS", "PHASES", "PROTECTIONS", "WEIGHTINGS", "RoundPlan"]
 
 #: Every round goes through these in order.
 PHASES = ("advertise", "share", "update", "consistency", "unmask")
 
-WEIGHTINGS = ("equal", "pictures")
+WEIGHTINGS = ("equal", "pictures", "loss")
 #: What noise a round adds by itself: none, or so much to the sum that no single artist shows (`rounds.noised`).
 PROTECTIONS = ("none", "artist")
 MAX_WEIGHT_PICTURES = 100  #: more pictures do not weigh more
+LOSS_CAP = 2.0  #: a larger loss does not weigh more
 
 #: Numbers about training that a plan may ask for, and the largest one that counts. They travel in the masked vector:
 #: everybody learns their mean over the artists, nobody a single one.
@@ -46,7 +48,12 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "clip_norm": (0, 1e3),
     "survivors": (0, 512),
     "delta": (0, 0.1),
+    "server_rate": (1e-6, 100.0),
+    "q": (0, 5.0),
 }
+
+#: Entries that plans of the first version do not have, with what they mean there.
+_LATER: Mapping[str, Any] = {"q": 0.0, "server": "average", "server_rate": 1.0}
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,13 @@ class RoundPlan:
         rank, alpha, targets: shape of that adapter.
         local_steps, batch, learning_rate: what each artist's kernel does with it.
         rule: how the sum becomes the next shared adapter.
-        weighting: "equal" (an artist with 20 drawings counts as one artist), or "pictures" (by their number, up to
-            `MAX_WEIGHT_PICTURES`); weights travel inside the masked vector.
+        weighting: "equal" (an artist with 20 drawings counts as one artist), "pictures" (by their number, up to
+            `MAX_WEIGHT_PICTURES`), or "loss" (by the q-th power of the loss that the artist begins the round with, up
+            to `LOSS_CAP`: q-FFL, Li et al. 1905.10497). Weights travel inside the masked vector, and the sum is divided
+            by their sum: q-FedAvg's direction at the length of an average, because its own step takes a Lipschitz
+            constant that Adam does not give.
+        q: for weights by loss: the larger, the more those count whom the shared adapter serves worst.
+        server: the host's optimiser (`rules.server`); server_rate: its rate.
         clip: no value of an update is larger than this; larger ones are clipped, and the artist is told.
         protocol: how the sum is formed; "secagg" is the only one: see `fedart_nb.secagg`.
         min_artists: fewer contributors than this, and the round waits; never below three.
@@ -95,6 +107,9 @@ class RoundPlan:
     learning_rate: float = 3e-3
     rule: str = "fedavg"
     weighting: str = "equal"
+    q: float = 0.0
+    server: str = "average"
+    server_rate: float = 1.0
     clip: float = 1.0
     protocol: str = "secagg"
     min_artists: int = 3
@@ -123,6 +138,14 @@ class RoundPlan:
             )
         if self.weighting not in WEIGHTINGS:
             raise RoundError(f"The plan's weighting is {self.weighting!r}; known are {', '.join(WEIGHTINGS)}.")
+        if (self.weighting == "loss") != (self.q > 0):
+            raise RoundError(
+                f"The plan's weighting is {self.weighting!r} and its q {self.q:g}; expected q above 0 exactly for "
+                "weights by loss."
+            )
+        noise = "artist" if self.protection == "artist" else ""
+        if reason := refusal(self.rule, server=self.server, weighting=self.weighting, noise=noise):
+            raise RoundError(reason)
         if strange := set(self.metrics) - METRICS.keys():
             raise RoundError(f"The plan asks for the metric {min(strange)!r}; known are {', '.join(METRICS)}.")
         if tuple(sorted(set(self.metrics))) != self.metrics:
@@ -176,8 +199,9 @@ class RoundPlan:
         return hashlib.sha256(bytes.fromhex(self.digest) + hashlib.sha256(shared).digest()).digest()
 
     def to_body(self) -> dict[str, Any]:
-        """As a dictionary of JSON values."""
-        return asdict(self)
+        """As JSON values; what came later is left out at its default, so old plans keep their digest."""
+        body = asdict(self)
+        return {name: value for name, value in body.items() if value != _LATER.get(name)}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> RoundPlan:
@@ -185,6 +209,7 @@ class RoundPlan:
         known = {f.name: f for f in fields(cls)}
         if strange := sorted(body.keys() - known.keys()):
             raise RoundError(f"The plan has the unknown entry {strange[0]!r}; update to the host's version.")
+        body = {**_LATER, **body}
         for name, item in known.items():
             if name not in body:
                 raise RoundError(f"The plan lacks {name!r}; the host's version is too old for this kernel.")

@@ -16,7 +16,8 @@ from ..secagg.identity import Identity
 from .artist import ArtistSide
 from .engine import Member, Phase, RoundEngine, RoundResult
 from .plan import RoundPlan
-from .tensors import Tensors, pack
+from .rules import aggregation_error
+from .tensors import Tensors, pack, unpack
 
 __all__ = ["Simulated", "Simulation", "Tamper"]
 
@@ -70,6 +71,7 @@ class Simulation:
         settings["min_artists"] = len(names)
         self.plan = RoundPlan(**(settings | changes))  # type: ignore[arg-type]
         self.members: dict[str, Member] = {}
+        self.state = b""
         self.missed: dict[str, list[Envelope]] = {name: [] for name in names}
         self.sides = {
             name: ArtistSide(
@@ -95,16 +97,21 @@ class Simulation:
         """Run one attempt of the next round to its end, or until nothing more can happen.
 
         Args:
-            updates: by name; those without one are there but never send.
+            updates: by name, each looked up when it is sent; those without one are there but never send.
             gone: name to the kind of the host's envelope ("roster", "share", "consistency", "unmask") that the artist
                 does not live to see.
             tamper: replaces what artists hear.
             metrics: by name, what the plan's `metrics` ask for.
         """
         engine = RoundEngine(
-            self.plan, self.shared, host=self.host, members=self.members, clock=lambda: self._now, because=""
+            self.plan,
+            self.shared,
+            host=self.host,
+            members=self.members,
+            clock=lambda: self._now,
+            state=self.state,
         )
-        post = _Post(self, engine, dict(updates), dict(gone or {}), tamper, pictures, metrics or {})
+        post = _Post(self, engine, updates, dict(gone or {}), tamper, pictures, metrics or {})
         for name, side in self.sides.items():
             for envelope in self.missed[name]:  # who comes back hears first what the relay kept
                 side.feed(envelope)
@@ -117,11 +124,18 @@ class Simulation:
             self._now += 2 * max(self.plan.patience_s, self.plan.join_s)
             post.from_host(engine.tick())
         if engine.result is not None:
-            self.shared = engine.result.shared
+            self.shared, self.state = engine.result.shared, engine.result.state
             self.plan = replace(self.plan, number=self.plan.number + 1, attempt=1, shared_sha256=_sha256(self.shared))
         else:
             self.plan = replace(self.plan, attempt=self.plan.attempt + 1)
         return Simulated(engine.result, tuple(post.log), tuple(post.noticed), engine.reason)
+
+    def aggregation_error(self, updates: Mapping[str, Tensors]) -> float:
+        """How far the mean of A times the mean of B would be from the mean product, as a share of what the round moves.
+
+        Only a simulation can know: it takes every artist's own update. See `rules.fedavg`.
+        """
+        return aggregation_error(unpack(self.shared), list(updates.values()))
 
 
 class _Post:
@@ -131,7 +145,7 @@ class _Post:
         self,
         room: Simulation,
         engine: RoundEngine,
-        updates: dict[str, Tensors],
+        updates: Mapping[str, Tensors],
         gone: dict[str, str],
         tamper: Tamper | None,
         pictures: int,

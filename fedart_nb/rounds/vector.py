@@ -13,10 +13,11 @@ from ..errors import SecAggError
 from ..privacy.noise import SecureRandom
 from ..secagg.encoding import Field, FixedPoint
 from .noised import NoisedWords
-from .plan import MAX_WEIGHT_PICTURES, METRICS, RoundPlan
+from .plan import LOSS_CAP, MAX_WEIGHT_PICTURES, METRICS, RoundPlan
+from .rules import rule_of
 from .tensors import Tensors
 
-__all__ = ["Summed", "encode", "encode_noised", "flat_of", "layout", "open_sum", "words_of"]
+__all__ = ["Summed", "encode", "encode_noised", "flat_of", "layout", "open_sum", "sent_like", "words_of"]
 
 _MAX_PICTURES = 100_000
 _SLACK = 1e-6
@@ -45,7 +46,7 @@ def layout(plan: RoundPlan, shared: Tensors, artists: int) -> FixedPoint | Noise
 
     Under noise on whole artists: the noised update alone.
     """
-    size = sum(array.size for array in shared.values())
+    size = rule_of(plan.rule).size(plan.number, shared)
     if plan.protection == "artist":
         return NoisedWords(plan, size, artists)
     fields = (
@@ -56,6 +57,11 @@ def layout(plan: RoundPlan, shared: Tensors, artists: int) -> FixedPoint | Noise
         *(Field(name, 1, METRICS[name]) for name in plan.metrics),
     )
     return FixedPoint(fields, artists)
+
+
+def sent_like(plan: RoundPlan, shared: Tensors) -> Tensors:
+    """Arrays with the names and shapes of what the plan's rule sends in its round; the values are not meant."""
+    return rule_of(plan.rule).sent_like(plan.number, shared)
 
 
 def encode_noised(code: NoisedWords, update: Tensors, random: SecureRandom, *, out: NDArray[np.uint32]) -> float:
@@ -81,9 +87,14 @@ def encode(
 ) -> int:
     """Write one artist's words to `out`; returns how many values of the update were outside the plan's clip.
 
-    `metrics`: every one that the plan asks for. No memory is taken that grows with the update.
+    `update`: what the plan's rule sends. `metrics`: every one that the plan asks for, and "loss_before" for weights by
+    loss. No memory is taken that grows with the update.
     """
-    weight = min(pictures, MAX_WEIGHT_PICTURES) / MAX_WEIGHT_PICTURES if plan.weighting == "pictures" else 1.0
+    weight = 1.0
+    if plan.weighting == "pictures":
+        weight = min(pictures, MAX_WEIGHT_PICTURES) / MAX_WEIGHT_PICTURES
+    elif plan.weighting == "loss":
+        weight = (min(max(metrics["loss_before"], 0.0), LOSS_CAP) / LOSS_CAP) ** plan.q
     clipped = sum(_beyond(array, plan.clip) for array in update.values())
     values: dict[str, NDArray[np.floating] | list[NDArray[np.floating]]] = {
         "update": [update[name] for name in sorted(update)],
@@ -101,12 +112,16 @@ def words_of(message: bytes) -> NDArray[np.uint32]:
     return np.frombuffer(message[33:-64], "<u4")
 
 
-def open_sum(code: FixedPoint | NoisedWords, shared: Tensors, words: NDArray[np.uint32], count: int) -> Summed:
-    """Read the sum of `count` vectors; raises SecAggError when it does not open, or holds impossible weights."""
+def open_sum(code: FixedPoint | NoisedWords, sent: Tensors, words: NDArray[np.uint32], count: int) -> Summed:
+    """Read the sum of `count` vectors, of tensors like `sent`.
+
+    Raises:
+        SecAggError: it does not open, or holds impossible weights.
+    """
     if isinstance(code, NoisedWords):
-        return Summed(_shaped(code.decode(words, count), shared), float(count), 0, 0, {})
+        return Summed(_shaped(code.decode(words, count), sent), float(count), 0, 0, {})
     sums = code.decode(words, count)
-    update = _shaped(sums["update"], shared)
+    update = _shaped(sums["update"], sent)
     whole = {field.name: float(sums[field.name][0]) for field in code.fields[1:]}
     weight, pictures, clipped = whole.pop("weight"), whole.pop("pictures"), whole.pop("clipped")
     if not _SLACK < weight <= count * (1 + _SLACK):

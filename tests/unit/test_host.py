@@ -17,7 +17,7 @@ from fedart_nb.events import Joined, RoundClosed, RoundOpened, Waiting
 from fedart_nb.host import Host
 from fedart_nb.relay import Invite, RelayClient
 from fedart_nb.relay.server import RunningRelay, serve_in_thread
-from fedart_nb.rounds import ArtistSide
+from fedart_nb.rounds import ArtistSide, rule_of
 from fedart_nb.secagg.identity import Identity
 
 
@@ -48,7 +48,8 @@ class Artist:
 
     def update(self, value: float) -> None:
         assert self.side.task is not None
-        update = {k: np.full_like(v, value) for k, v in self.side.task.shared.items()}
+        trained = rule_of(self.side.task.plan.rule).trained(self.side.task.plan.number, self.side.task.shared)
+        update = {k: np.full_like(v, value * (k in trained)) for k, v in self.side.task.shared.items()}
         self._send(self.side.submit(update, pictures=5))
 
     def _send(self, envelope: Any) -> None:

@@ -15,12 +15,13 @@ import pytest
 
 from fedart_nb.art import ArtSet
 from fedart_nb.art.collecting import Picture
-from fedart_nb.diffusion import Backbone, TrainConfig
-from fedart_nb.errors import FedArtError, RelayRefused, RelayUnreachable, RoundError, TrainingError
+from fedart_nb.diffusion import Adapter, Backbone, TrainConfig, denoising_loss
+from fedart_nb.errors import AdapterError, FedArtError, RelayRefused, RelayUnreachable, RoundError, TrainingError
 from fedart_nb.events import Note, RoundClosed, RoundOpened, Step, Trained, UpdateSent
 from fedart_nb.host import Host
 from fedart_nb.relay import Invite, MemoryRelay
 from fedart_nb.relay.server import serve_in_thread
+from fedart_nb.rounds import rule_of, unpack
 from fedart_nb.session import Session
 
 DEADLINE_S = 30.0
@@ -257,11 +258,20 @@ def test_no_byte_of_the_personal_adapter_reaches_the_relay(
     relay: MemoryRelay, host: Host, enter: Enter, kernels: Kernels
 ) -> None:
     ada, ben, dee = enter("Ada"), enter("Ben"), enter("Dee")
-    *_, trained = ada.train_personal(QUICK)
+    *_, before = ada.train_personal(QUICK)
     hosting = kernels.run(host.rounds())
-    for future in [kernels.run(session.rounds()) for session in (ada, ben, dee)]:
+
+    def train_between(event: Any) -> None:
+        if isinstance(event, RoundClosed) and event.number == 1:  # and goes into round 2 with it
+            *_, between = ada.train_personal(replace(QUICK, apart=0.1))
+            trained.append(between.adapter)
+            *_, on_the_rest = ada.train_personal(QUICK, without_me=True)
+            trained.append(on_the_rest.adapter)
+
+    trained = [before.adapter]
+    rounds = [kernels.run(ada.rounds(), train_between), *(kernels.run(one.rounds()) for one in (ben, dee))]
+    for future in (*rounds, hosting):
         done(future)
-    done(hosting)
     stored = b"".join(path.read_bytes() for path in Path(relay._folder.name).rglob("*") if path.is_file())
 
     def found(adapter: Any) -> int:
@@ -269,8 +279,59 @@ def test_no_byte_of_the_personal_adapter_reaches_the_relay(
         windows = [values[i : i + 64] for i in range(0, len(values) - 63, 64)]
         return sum(window in stored for window in windows if len(set(window)) > 4)
 
-    assert found(trained.adapter) == 0
+    assert len(trained) == 3
+    assert [found(adapter) for adapter in trained] == [0, 0, 0]
     assert found(ada.shared) > 10, "the same search finds what was sent"
+
+
+def test_the_rest_of_the_world_is_what_the_others_sent_in_the_mean(
+    relay: MemoryRelay, host: Host, enter: Enter, kernels: Kernels
+) -> None:
+    people = [enter(name) for name in ("Ada", "Ben", "Dee")]
+    before = [host.shared]
+    others: list[dict[str, np.ndarray]] = []
+
+    def remember(event: Any) -> None:
+        if isinstance(event, RoundClosed):
+            plan, updates = people[0]._sent.plan, [one._sent.update.astype(np.float64) for one in people[1:]]
+            names = rule_of(plan.rule).trained(plan.number, unpack(before[-1].to_bytes()))
+            shapes = [before[-1].tensors[name.removeprefix("unet.")] for name in names]
+            flat = np.mean(updates, axis=0)
+            parts = np.split(flat, np.cumsum([array.size for array in shapes])[:-1])
+            named = zip(names, parts, shapes, strict=True)
+            others.append({name.removeprefix("unet."): part.reshape(like.shape) for name, part, like in named})
+
+    hosting = kernels.run(host.rounds())
+    with_them = [kernels.run(people[0].rounds(), remember), *(kernels.run(one.rounds()) for one in people[1:])]
+    for future in (*with_them, hosting):
+        done(future)
+    rest = people[0].rest_of_world()
+    for name, array in rest.tensors.items():
+        expected = before[0].tensors[name] + sum(step.get(name, 0) for step in others)
+        np.testing.assert_allclose(array, expected, atol=1e-6)
+    assert rest.digest != people[0].shared.digest
+
+
+def test_before_a_round_has_ended_there_is_no_rest_of_the_world(open_session: Open, art: WatchedArt) -> None:
+    with pytest.raises(RoundError, match="Join a room first"):
+        open_session(art=art).rest_of_world()
+
+
+def test_both_adapters_are_exported_as_one_that_draws_the_same(
+    relay: MemoryRelay, host: Host, enter: Enter, kernels: Kernels, tmp_path: Path
+) -> None:
+    ada, ben, dee = enter("Ada"), enter("Ben"), enter("Dee")
+    hosting = kernels.run(host.rounds())
+    for future in [*(kernels.run(one.rounds()) for one in (ada, ben, dee)), hosting]:
+        done(future)
+    list(ada.train_personal(QUICK))
+    one = Adapter.load(ada.export(tmp_path / "both", personal=0.5))
+    assert one.config.rank == ada.shared.config.rank + ada.personal.config.rank
+    alone = denoising_loss(ada.backbone, ada.latents("train"), [(one, 1.0)])
+    together = denoising_loss(ada.backbone, ada.latents("train"), ada.adapters(personal=0.5))
+    assert alone == pytest.approx(together, rel=1e-5)
+    with pytest.raises(AdapterError, match="cross terms that nobody trained"):
+        ada.export(tmp_path / "no", how="linear")
 
 
 def test_an_excluded_picture_is_never_read_by_training_nor_by_a_round(

@@ -342,7 +342,7 @@ def test_a_batch_that_is_folded_into_something_else_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"draws": 0}, {"factors": "A"}, {"rows_at_once": 0}, {"clip_norm": 0.0}, {"noise_multiplier": -1.0}]
+    "wrong", [{"draws": 0}, {"factors": "C"}, {"rows_at_once": 0}, {"clip_norm": 0.0}, {"noise_multiplier": -1.0}]
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(PrivacyError, match=next(iter(wrong))):

@@ -1,0 +1,220 @@
+"""Federations in one process: local training, what a rule sends, the sum, the host's step; and what they are held to.
+
+Numbers travel as in a room: `Rule.sent`, a weighted sum, `server_step`, `aggregate`. The masked sum itself is left out
+where many rounds are compared (`masked=True` puts it back): it gives the same mean to the fixed-point step of its
+encoding, which `quality.py` shows once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from fedart_nb.art import ArtSet
+from fedart_nb.diffusion import (
+    Adapter,
+    Backbone,
+    Conditioning,
+    LatentSet,
+    PrivateTraining,
+    TrainConfig,
+    cache_latents,
+    denoising_loss,
+    train,
+)
+from fedart_nb.rounds import Simulation, aggregate, aggregation_error, metadata_of, pack, rule_of, unpack
+from fedart_nb.rounds.rules import server_step
+
+__all__ = [
+    "Recipe",
+    "Round",
+    "Studio",
+    "centralised",
+    "federate",
+    "held_out_losses",
+    "local",
+    "seed_of",
+    "split_off",
+    "studio",
+]
+
+
+@dataclass(frozen=True)
+class Studio:
+    """One artist: cached latents to learn from, and others to be judged by."""
+
+    own: LatentSet = field(repr=False)
+    held_out: LatentSet = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a federation trains; `steps` are every artist's in every round."""
+
+    rule: str
+    rounds: int
+    steps: int
+    rate: float
+    server: str = "average"
+    server_rate: float = 1.0
+    batch: int = 8
+
+    @property
+    def local_steps(self) -> int:
+        """Every artist's, over all rounds."""
+        return self.rounds * self.steps
+
+
+@dataclass(frozen=True)
+class Round:
+    """What came of a round: the shared adapter, numbers that one artist has sent so far, the aggregation's error."""
+
+    number: int
+    shared: Adapter = field(repr=False)
+    sent: int
+    error: float
+
+
+def studio(backbone: Backbone, name: str, cache: Path, *, limit: int | None = None) -> Studio:
+    """An artist's latents, kept in `cache` between runs."""
+    art = ArtSet.sample(name, limit=limit)
+    return Studio(*(_latents(backbone, art, split, cache / f"{name}-{limit}-{split}") for split in ("train", "test")))
+
+
+def _latents(backbone: Backbone, art: ArtSet, split: str, path: Path) -> LatentSet:
+    path = path.with_name(f"{path.name}-{backbone.sha256[:12]}.safetensors")
+    if not path.exists():
+        made = cache_latents(backbone, art, split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {"latents": made.latents, "told": made.embeddings.embeddings, "empty": made.empty.embeddings}
+        save_file({name: value.contiguous() for name, value in tensors.items()}, path)
+    kept = load_file(path)
+    ids = tuple(picture.id for picture in art.included(split))
+    return LatentSet(kept["latents"], Conditioning(kept["told"]), Conditioning(kept["empty"]), ids)
+
+
+def federate(
+    backbone: Backbone,
+    studios: Mapping[str, Studio],
+    recipe: Recipe,
+    start: Adapter,
+    *,
+    seed: int,
+    masked: bool = False,
+    private: Mapping[str, PrivateTraining] | None = None,
+) -> Iterator[Round]:
+    """Round after round; `masked` sends the updates through the secure sum, `private` noises each artist's training."""
+    rule, shared, state, sent = rule_of(recipe.rule), start.to_bytes(), b"", 0
+    names = list(studios)
+    room = Simulation(
+        names,
+        unpack(shared),
+        rounds=recipe.rounds,
+        rule=recipe.rule,
+        server=recipe.server,
+        server_rate=recipe.server_rate,
+    )
+    for number in range(1, recipe.rounds + 1):
+        before, now = unpack(shared), Adapter.from_bytes(shared)
+        sent += rule.size(number, before)
+        updates = {}
+        for index, name in enumerate(names):
+            after = _trained(
+                backbone,
+                studios[name].own,
+                now,
+                TrainConfig.of_round(
+                    steps=recipe.steps,
+                    batch=recipe.batch,
+                    learning_rate=recipe.rate,
+                    seed=None if private else seed_of(seed, number, index),
+                ),
+                factors=rule.factors(number),
+                private=(private or {}).get(name),
+            )
+            updates[name] = {f"{now.part}.{key}": delta for key, delta in after.minus(now).items()}
+        error = aggregation_error(before, list(updates.values())) if rule.name == "fedavg" and now.core is None else 0.0
+        if masked:
+            done = room.round(updates)
+            if done.result is None:
+                raise RuntimeError(done.reason)
+            shared = pack(unpack(done.result.shared), metadata_of(shared))
+        else:
+            vectors = [rule.sent(number, before, update) for update in updates.values()]
+            mean = {key: np.mean([vector[key] for vector in vectors], axis=0, dtype=np.float64) for key in vectors[0]}
+            step, state = server_step(recipe.server, mean, state, rate=recipe.server_rate)
+            shared = pack(aggregate(recipe.rule, before, step, 1.0), metadata_of(shared))
+        yield Round(number, Adapter.from_bytes(shared), sent, error)
+
+
+def local(
+    backbone: Backbone,
+    data: LatentSet,
+    start: Adapter,
+    *,
+    steps: int,
+    rate: float,
+    seed: int,
+    batch: int = 8,
+    frozen: Sequence[tuple[Adapter, float]] = (),
+) -> Adapter:
+    """Training in one place, both factors."""
+    config = TrainConfig(steps=steps, batch=batch, learning_rate=rate, seed=seed, validate_every=0)
+    return _trained(backbone, data, start, config, frozen=frozen)
+
+
+def centralised(
+    backbone: Backbone,
+    studios: Mapping[str, Studio],
+    start: Adapter,
+    *,
+    steps: int,
+    rate: float,
+    seed: int,
+    batch: int = 8,
+) -> Adapter:
+    """All pictures in one place: the federation's number of steps, and with each of them its number of pictures.
+
+    An artist is drawn as often as another, however many pictures they have, as under the equal weights of a room.
+    """
+    pooled = LatentSet(
+        torch.cat([one.own.latents for one in studios.values()]),
+        Conditioning.cat([one.own.embeddings for one in studios.values()]),
+        next(iter(studios.values())).own.empty,
+        tuple(i for one in studios.values() for i in one.own.ids),
+    )
+    return local(backbone, pooled, start, steps=steps, rate=rate, seed=seed, batch=batch * len(studios))
+
+
+def _trained(backbone: Backbone, data: LatentSet, start: Adapter, config: TrainConfig, **more: object) -> Adapter:
+    *_, last = train(backbone, data, config=config, start=start, **more)  # type: ignore[arg-type]
+    return last.adapter
+
+
+def held_out_losses(
+    backbone: Backbone, studios: Mapping[str, Studio], adapters: Sequence[Adapter], *, draws: int = 4
+) -> dict[str, float]:
+    """Every artist's loss on pictures that nobody learnt from."""
+    weighted = [(adapter, 1.0) for adapter in adapters]
+    return {name: denoising_loss(backbone, one.held_out, weighted, draws=draws) for name, one in studios.items()}
+
+
+def split_off(one: Studio, every: int = 6) -> Studio:
+    """For tuning: every sixth train picture judges in the place of the held-out ones, which stay unseen."""
+    judge = torch.arange(len(one.own)) % every == 0
+    return Studio(_rows(one.own, ~judge), _rows(one.own, judge))
+
+
+def _rows(data: LatentSet, mask: torch.Tensor) -> LatentSet:
+    rows = mask.nonzero().squeeze(1)
+    ids = tuple(data.ids[i] for i in rows.tolist())
+    return replace(data, latents=data.latents[rows], embeddings=data.embeddings[rows], ids=ids)
+
+
+def seed_of(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
