@@ -1,8 +1,8 @@
 """Attacks on updates, each given a `ServerView` alone and scored by somebody else; light to import.
 
 Every attack is a generator: `attack(view, backbone, *, evaluations=..., budget_s=...)` yields `Frame`s, and ends with
-one `Outcome`. Closing it stops it, and leaves the backbone as it was. They compute in float32, on a backbone that is the
-public one. `load(name)` gives one by its name in `threat.ATTACKS`; importing this package loads no torch.
+one `Outcome`. Closing it stops it, and leaves the backbone as it was. They compute in float32 on the public backbone.
+`load(name)` gives one by its name in `threat.ATTACKS`; importing this package loads no torch.
 
     view       what was seen and is known             threat     who x sees x knows, and what follows
     frames     what an attack yields                  scoring    the truth, and how near an attack came

@@ -1,20 +1,21 @@
 """Was this picture trained on? Three scores, each compared with the same score of pictures that certainly were not.
 
-"loss": how much the adapter lowered the picture's loss, mean over fixed noises (the loss-threshold attack of Yeom et al.
-1709.01604, calibrated by the public model, as Watson et al. 2111.08440 do). "one_query": after SimA (2509.25003), the
-norm of the noise that the model sees in the clean picture, with one query each to the model before and after.
+"loss": how much the adapter lowered the picture's loss, mean over fixed noises (the loss-threshold attack of Yeom et
+al. 1709.01604, calibrated by the public model, as Watson et al. 2111.08440 do). "one_query": after SimA (2509.25003),
+the norm of the noise that the model sees in the clean picture, with one query each to the model before and after.
 "gradient": cosine of the update with the picture's gradient, what only somebody with an update has (`identify.py`).
 Higher always means "more like a member".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..diffusion.backbone import Backbone
 from ..diffusion.families import Conditioning
@@ -110,6 +111,20 @@ def _scores(
         raise AttackError(
             f"{method!r} compares the adapter with its backbone; a full gradient has none: use 'gradient'."
         )
+    yield from _before_and_after(view, backbone, everybody, captions, method=method, draws=draws, clock=clock)
+
+
+def _before_and_after(
+    view: ServerView,
+    backbone: Backbone,
+    everybody: NDArray[np.uint8],
+    captions: Sequence[str],
+    *,
+    method: Method,
+    draws: int,
+    clock: Clock,
+) -> Iterator[Frame | torch.Tensor]:
+    """How much the update lowers what the method looks at, picture by picture."""
     latents, told = backbone.encode(everybody), backbone.embed(captions)
     generator = torch.Generator().manual_seed(0)
     eps = torch.randn((draws, *backbone.latent_shape), generator=generator)
@@ -146,4 +161,5 @@ def _noise_seen(model: Opened, x: torch.Tensor, told: Conditioning) -> torch.Ten
     sign = float(backbone.process.target(one, none, t).mean())  # of x0 in what is predicted; 0: it is the noise itself
     # x_t = clean x0 + noise eps, and the prediction is u eps + sign x0: solve the two for eps
     u = float(backbone.process.target(none, one, t).mean())
-    return ((clean * predicted - sign * x) / (clean * u - sign * noise)).norm()
+    seen: torch.Tensor = ((clean * predicted - sign * x) / (clean * u - sign * noise)).norm()
+    return seen

@@ -21,7 +21,7 @@ from ..events import Trained
 from .opened import wire_name
 from .view import ServerView
 
-__all__ = ["full_gradient_view", "gradient_view", "update_view"]
+__all__ = ["full_gradient_view", "gradient_view", "sgd_view", "update_view"]
 
 _BETA1 = 0.9  # AdamW's: its first moment after one step is a tenth of the gradient
 
@@ -53,6 +53,7 @@ def update_view(
         local_steps=config.steps,
         batch=min(config.batch, len(data)),
         learning_rate=config.learning_rate,
+        caption_dropout=config.caption_dropout,
         pictures=len(data),
         noise_multiplier=private.noise_multiplier if private else 0.0,
         clip_norm=private.clip_norm if private else 0.0,
@@ -92,6 +93,29 @@ def gradient_view(
     return _view_of(backbone, data, config, update, start.to_bytes())
 
 
+def sgd_view(backbone: Backbone, data: LatentSet, *, config: TrainConfig, start: Adapter) -> ServerView:
+    """What local steps of plain gradient descent at a constant rate change, in float32: textbook federated averaging.
+
+    The losses are the trainer's own; the product itself takes AdamW (`update_view`).
+    """
+    if config.seed is None:
+        raise AttackError("seed is None; a victim's seed must be fixed to be repeated. Give config a seed.")
+    generator = torch.Generator().manual_seed(config.seed)
+    with attached(backbone, [(start, 1.0)], trainable=0):
+        learning = {n: p for n, p in backbone.denoiser.named_parameters() if p.requires_grad}
+        before = {n: p.detach().clone() for n, p in learning.items()}
+        optimiser = torch.optim.SGD(list(learning.values()), lr=config.learning_rate)
+        for _ in range(config.steps):
+            index = torch.randperm(len(data), generator=generator)[: config.batch]
+            optimiser.zero_grad()
+            picture_losses(backbone, data, config, generator, index).mean().backward()
+            optimiser.step()
+        part = backbone.family.denoiser
+        update = {wire_name(part, n): (p.detach() - before[n]).numpy() for n, p in learning.items()}
+    view = _view_of(backbone, data, config, update, start.to_bytes())
+    return replace(view, kind="steps", local_steps=config.steps, optimiser="sgd")
+
+
 def full_gradient_view(backbone: Backbone, data: LatentSet, *, config: TrainConfig) -> ServerView:
     """The whole denoiser's gradient of the first step, float32, through the trainer's own loss."""
     with attached(backbone, []):
@@ -126,5 +150,6 @@ def _view_of(
         kind="gradient",
         batch=min(config.batch, len(data)),
         learning_rate=config.learning_rate,
+        caption_dropout=config.caption_dropout,
         pictures=len(data),
     )

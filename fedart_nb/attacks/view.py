@@ -27,8 +27,8 @@ class Knowledge:
     """What the attacker knows besides what was sent; None or empty: not known.
 
     Attributes:
-        seed: of the artist's training, from which noise, timesteps, order and dropped captions follow. The product
-            never tells it.
+        seed: of the artist's training (one for each artist in a sum), from which noise, timesteps, order and dropped
+            captions follow. The product never tells it.
         timesteps: of one step's batch, in the backbone's unit, one for each picture.
         captions: of the pictures trained on, one for each, in order.
         caption_list: captions that may have been used, for `captions`.
@@ -38,7 +38,7 @@ class Knowledge:
         public_captions: one for each public picture.
     """
 
-    seed: int | None = None
+    seed: int | tuple[int, ...] | None = None
     timesteps: tuple[float, ...] | None = None
     captions: tuple[str, ...] | None = None
     caption_list: tuple[str, ...] = ()
@@ -68,7 +68,8 @@ class ServerView:
             denoiser was trained, and `update` has its parameters' names.
         backbone_sha256: of the public backbone.
         kind: what the update is.
-        local_steps, batch, learning_rate: of the plan.
+        local_steps, batch, learning_rate, caption_dropout: of the plan and the program.
+        optimiser: of local steps, "adamw" (the product's) or "sgd".
         pictures: how many pictures an artist trained on; 0: not known.
         artists: how many updates are in the sum.
         noise_multiplier, clip_norm: of private training, public facts; 0: there was none.
@@ -88,6 +89,8 @@ class ServerView:
     local_steps: int = 1
     batch: int = 1
     learning_rate: float = 3e-3
+    optimiser: str = "adamw"
+    caption_dropout: float = 0.1
     pictures: int = 0
     artists: int = 1
     noise_multiplier: float = 0.0
