@@ -5,7 +5,7 @@ python benchmarks/_light.py artist --folder F --invite LINK --name Ada          
 
 `--at KIND:before` or `KIND:after` kills the process with SIGKILL right before or after it sends such a message;
 `KIND:tell` says that it will send one now, `KIND:hold` also waits for a line on its standard input (`Process.go`).
-`--wait 1` lets a host wait, after the invite, for such a line.
+`--noise Z` has the host's plan noise whole artists. `--wait 1` lets a host wait, after the invite, for such a line.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from fedart_nb.secagg import Identity
 __all__ = ["BACKBONE", "Process", "memory_mib", "shared_adapter", "value_of"]
 
 BACKBONE = "b" * 64
+NOISE: dict[str, Any] = {"clip_norm": 1.0, "delta": 1e-3}
 _LIMIT_BYTES = 2**30
 
 
@@ -244,6 +245,7 @@ def host(chosen: argparse.Namespace) -> None:
             min_artists=chosen.artists,
             join_s=3600,
             patience_s=chosen.patience_s,
+            **({"protection": "artist", "noise_multiplier": chosen.noise, **NOISE} if chosen.noise else {}),
         )
         studio._save()
     if chosen.at:
@@ -269,6 +271,7 @@ def main() -> None:
     parser.add_argument("--artists", type=int, default=4)
     parser.add_argument("--size", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--noise", type=float, default=0.0)
     parser.add_argument("--patience-s", type=float, default=5.0)
     parser.add_argument("--wait", type=int, default=0)
     chosen = parser.parse_args()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fedart_nb.errors import FedArtError
     from fedart_nb.host import Host
     from fedart_nb.jobs import Job
-    from fedart_nb.privacy import Ledger
+    from fedart_nb.privacy import ArtistPrivacy, Ledger
     from fedart_nb.recipe import Recipe, read_recipe
     from fedart_nb.relay import Invite
     from fedart_nb.session import Session
@@ -41,6 +41,7 @@ __all__ = [
     "AdapterConfig",
     "ArtPanel",
     "ArtSet",
+    "ArtistPrivacy",
     "Backbone",
     "FedArtError",
     "Host",
@@ -70,6 +71,7 @@ _HOMES = {
     "AdapterConfig": "diffusion",
     "ArtPanel": "widgets",
     "ArtSet": "art",
+    "ArtistPrivacy": "privacy",
     "Backbone": "diffusion",
     "FedArtError": "errors",
     "Host": "host",

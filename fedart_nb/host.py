@@ -16,15 +16,20 @@ from .diffusion import Adapter, AdapterConfig, Backbone, initial_adapter
 from .errors import FedArtError, RoundError
 from .events import Joined, Note, RoundClosed, RoundOpened, Waiting
 from .files import folder_name, write_private
+from .privacy.distributed import SkellamSum, solve_skellam
+from .privacy.planning import default_delta
+from .privacy.promise import ArtistPromise
 from .relay import Envelope, Invite, RelayClient, Transport, create_room
-from .rounds import Member, Phase, RoundEngine, RoundPlan
+from .rounds import Member, Phase, RoundEngine, RoundPlan, promise_of
+from .secagg.graph import quorum_of
 from .secagg.identity import Identity
 from .secagg.safety import SafetyNumber
 
-__all__ = ["Host"]
+__all__ = ["CLIP_NORM", "Host"]
 
 _POLL_S = 1.0
 _LATE_S = 0.01  # a deadline is over when it is past
+CLIP_NORM = 0.3  #: of a core's whole update under noise on whole artists; about what 20 steps on sample art move it
 _MAX_ATTEMPTS = 5  # in a row, before the host is asked what to do
 _ENDS = (Phase.DONE, Phase.ABORTED)
 _WAITED_FOR = {
@@ -73,8 +78,15 @@ class Host:
 
     @property
     def shared(self) -> Adapter | None:
-        """The newest shared adapter."""
-        return Adapter.from_bytes(self._shared) if self._shared else None
+        """The newest shared adapter; an ordinary one, also where a core is trained."""
+        return Adapter.from_bytes(self._shared).expanded() if self._shared else None
+
+    @property
+    def promise(self) -> ArtistPromise | None:
+        """What the noise of the running plan is worth to an artist; None without a plan, or without noise."""
+        if self.plan is None or not self._shared:
+            return None
+        return promise_of(self.plan, Adapter.from_bytes(self._shared).size)
 
     @property
     def safety_number(self) -> SafetyNumber | None:
@@ -99,12 +111,21 @@ class Host:
         clip: float = 1.0,
         weighting: str = "equal",
         metrics: Sequence[str] = (),
+        artist_epsilon: float | None = None,
+        colluders: int = 1,
+        clip_norm: float = CLIP_NORM,
+        survivors: int = 0,
+        delta: float | None = None,
         room: str | None = None,
         transport: Transport | None = None,
     ) -> Invite | None:
         """Make a room and the first shared adapter; returns the invite link (None with a transport of your own).
 
         `metrics`: "loss_before", "loss_after": the room learns their means over all artists, nobody a single one.
+        `artist_epsilon` switches noise on whole artists on: as much of it as keeps epsilon there over all rounds, for
+        every artist, against `colluders` others who put together what they know, with updates clipped to `clip_norm`,
+        sums of at least `survivors` artists, and `delta`. Take a core for it (`AdapterConfig(core_seed=...)`):
+        `promise` says beforehand how many times the signal the noise is.
         Nothing is trained yet; `rounds()` runs the rounds. A host that was restarted is already in its room.
         """
         if self._backbone is None:
@@ -117,6 +138,20 @@ class Host:
             self.invite = create_room(relay, self.identity, room=room)
             transport = RelayClient(self.invite, self.identity)
         self.transport = transport
+        noise: dict[str, Any] = {}
+        if artist_epsilon is not None:
+            delta = default_delta(min_artists) if delta is None else delta
+            code = SkellamSum(
+                size=first.size,
+                artists=min_artists,
+                survivors=survivors or quorum_of(min_artists),
+                clip_norm=clip_norm,
+                noise_multiplier=1.0,
+                seed=bytes(32),
+            )
+            solved = solve_skellam(code, target=artist_epsilon, delta=delta, rounds=rounds, colluders=colluders)
+            noise = {"protection": "artist", "clip_norm": float(clip_norm), "survivors": survivors, "delta": delta}
+            noise["noise_multiplier"] = solved.noise_multiplier
         self.plan = RoundPlan(
             room=transport.room,
             number=1,
@@ -137,6 +172,7 @@ class Host:
             min_artists=min_artists,
             join_s=join_s,
             patience_s=patience_s,
+            **noise,
         )
         self.members, self._cursor, self._because, self.engine = {}, 0, "", None
         self._save()

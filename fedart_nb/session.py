@@ -31,13 +31,29 @@ from .diffusion import (
     sample,
     train,
 )
-from .diffusion.protection import Payment, ledger_places
+from .diffusion.protection import Payment
 from .errors import FedArtError, PrivacyError, RelayUnreachable, RoundError, SecAggError, TrainingError
 from .events import Joined, Note, RoundClosed, RoundOpened, Sampled, SampleStep, Step, Trained, UpdateSent, Waiting
 from .files import FolderKeeper, folder_name, write_private
+from .privacy.artist import ArtistPrivacy, ledger_places
+from .privacy.distributed import SkellamSum
 from .privacy.ledger import Ledger
+from .privacy.planning import UNITS, Unit
+from .privacy.promise import ArtistPromise
 from .relay import Envelope, Invite, RelayClient, Transport
-from .rounds import ArtistSide, RelayView, RoundPlan, Task, metadata_of, norm, pack, unpack, words_of
+from .rounds import (
+    ArtistSide,
+    RelayView,
+    RoundPlan,
+    Task,
+    metadata_of,
+    norm,
+    pack,
+    promise_of,
+    skellam_of,
+    unpack,
+    words_of,
+)
 from .secagg.identity import Identity
 from .secagg.safety import SafetyNumber
 
@@ -79,8 +95,9 @@ class Session:
         backbone: the embedded one by default, loaded when first needed.
 
     Attributes:
-        privacy: how rounds are trained; None trains without noise. Budgets are kept in ledgers, one for each room, that
-            survive the kernel.
+        privacy: how rounds are trained; None trains without noise. `PicturePrivacy` noises every step in this kernel;
+            `ArtistPrivacy` wants noise on the room's sums. Budgets are kept in ledgers, one for each room, that survive
+            the kernel; a room that noises its sums has one in any case, which keeps count.
 
     Example:
         >>> session = Session("Ada")
@@ -100,7 +117,7 @@ class Session:
         self.shared: Adapter | None = self._read_adapter("shared")
         self.transport: Transport | None = None
         self.invite: Invite | None = None
-        self.privacy: PicturePrivacy | None = None
+        self.privacy: PicturePrivacy | ArtistPrivacy | None = None
         self.side: ArtistSide | None = None
         self.bytes_sent: int = self._read_room().get("bytes_sent", 0)
         self._backbone = backbone
@@ -204,15 +221,26 @@ class Session:
             if unfinished is not None:
                 unfinished.save(self.folder / "personal.state")
 
-    def ledger(self, room: str | None = None) -> Ledger:
+    def ledger(self, room: str | None = None, *, unit: Unit | None = None) -> Ledger:
         """What was spent in a room, the one that this session is in by default ("personal": for personal adapters).
+
+        `unit`: "picture" or "artist", for rooms where both are kept; otherwise the one that there is.
 
         Raises:
             LedgerError: nothing was trained with noise there yet, or the ledger cannot be trusted.
         """
         room = room or self._room_id()
-        path, witness = self._ledger_places(room)
+        if unit is None:
+            kept = [one for one in UNITS if any(place.exists() for place in self._ledger_places(room, one))]
+            wished: Unit = "artist" if isinstance(self.privacy, ArtistPrivacy) else "picture"
+            unit = wished if wished in kept or not kept else kept[0]
+        path, witness = self._ledger_places(room, unit)
         return Ledger.open(path, artist=self.identity.id, room=room, witness=witness)
+
+    def promise(self, plan: RoundPlan) -> ArtistPromise | None:
+        """What the noise of a plan that waits for an answer is worth to this artist; None where it has none."""
+        side, _ = self._in_room()
+        return promise_of(plan, sum(array.size for array in unpack(side.shared or b"").values()))
 
     @property
     def safety_number(self) -> SafetyNumber | None:
@@ -280,6 +308,7 @@ class Session:
             name=self.name,
             backbone_sha256=self.backbone.sha256,
             keeper=FolderKeeper(self.folder / "rounds"),
+            pay=self._pay_for_noise,
         )
         saved = self._read_room()
         if saved.get("room") == transport.room and saved.get("host") == transport.host_id:
@@ -401,7 +430,7 @@ class Session:
             warned = len(side.warnings)
             pictures, told = int(about["pictures"]), json.loads(about["metrics"])
             envelope = side.submit(update, pictures=pictures, metrics=told)
-        except SecAggError as error:
+        except (SecAggError, PrivacyError) as error:
             side.task = None
             yield Note(f"Round {plan.number} goes on without you: {error}", "error")
             return
@@ -419,7 +448,8 @@ class Session:
         """The update, and what `plan.metrics` may ask for: mean losses of the first and the last quarter of steps."""
         side, _ = self._in_room()
         start = self._shared_of(side.shared)
-        rate = (self.privacy.learning_rate if self.privacy else None) or plan.learning_rate
+        picture = self.privacy if isinstance(self.privacy, PicturePrivacy) else None
+        rate = (picture.learning_rate if picture else None) or plan.learning_rate
         config = TrainConfig(steps=plan.local_steps, batch=plan.batch, learning_rate=rate, validate_every=0)
         data = self.latents("train")
         payment = self._payment(plan)
@@ -455,7 +485,7 @@ class Session:
 
     def _payment(self, plan: RoundPlan) -> Payment | None:
         """With what noise to train a round so that the budget lasts for those to come, and who pays; None without."""
-        if self.privacy is None:
+        if not isinstance(self.privacy, PicturePrivacy):
             return None
         if plan.metrics:
             raise PrivacyError(
@@ -474,6 +504,8 @@ class Session:
 
     def _why_unpaid(self, plan: RoundPlan) -> str:
         """Why the budget does not reach for a round, or "" if it does, or nothing is to be trained for it."""
+        if unpaid := self._why_no_noise(plan):
+            return unpaid
         if self._update_path(plan).exists():
             return ""
         try:
@@ -482,13 +514,44 @@ class Session:
             return str(error)
         return payment.refusal if payment is not None else ""
 
+    def _why_no_noise(self, plan: RoundPlan) -> str:
+        """Why a plan's noise on whole artists is not what this artist wants or can pay for, or ""."""
+        side, _ = self._in_room()
+        wish = self.privacy if isinstance(self.privacy, ArtistPrivacy) else None
+        side.least_noise = wish.noise_multiplier if wish else 0.0
+        if plan.protection != "artist":
+            return "You want noise on whole artists, and this room's sums have none." if wish else ""
+        if objection := side.objection():
+            return objection
+        wish = wish or ArtistPrivacy(epsilon=None)
+        try:
+            code = skellam_of(plan, sum(array.size for array in unpack(side.shared or b"").values()), plan.min_artists)
+            return wish.refusal(self._artist_ledger(wish, plan), code)
+        except PrivacyError as error:
+            return str(error)
+
+    def _pay_for_noise(self, plan: RoundPlan, code: SkellamSum, words_sha256: str) -> None:
+        """Called by the side before a noised vector is masked."""
+        wish = self.privacy if isinstance(self.privacy, ArtistPrivacy) else ArtistPrivacy(epsilon=None)
+        wish.pay(
+            self._artist_ledger(wish, plan),
+            code,
+            purpose=f"round {plan.number}",
+            once=(plan.digest, words_sha256),
+            pictures=len(self._art.included("train")) if self._art is not None else 0,
+        )
+
+    def _artist_ledger(self, wish: ArtistPrivacy, plan: RoundPlan) -> Ledger:
+        home, room = settings.cache_folder(), self._room_id()
+        return wish.open_ledger(self.folder, home, artist=self.identity.id, room=room, delta=plan.delta)
+
     def _ledger_for(self, privacy: PicturePrivacy, room: str) -> Ledger:
         pictures = len(self.latents("train"))
         home = settings.cache_folder()
         return privacy.open_ledger(self.folder, home, artist=self.identity.id, room=room, pictures=pictures)
 
-    def _ledger_places(self, room: str) -> tuple[Path, Path]:
-        return ledger_places(self.folder, settings.cache_folder(), artist=self.identity.id, room=room)
+    def _ledger_places(self, room: str, unit: Unit = "picture") -> tuple[Path, Path]:
+        return ledger_places(self.folder, settings.cache_folder(), artist=self.identity.id, room=room, unit=unit)
 
     def _room_id(self) -> str:
         _, transport = self._in_room()
@@ -518,7 +581,7 @@ class Session:
         side, _ = self._in_room()
         if side.shared is None or side.rounds_done != envelope.round:
             return
-        self.shared = self._shared_of(side.shared)
+        self.shared = self._shared_of(side.shared).expanded()
         self.shared.save(self.folder / "shared")
         if self._sent is not None and self._sent.plan.number == envelope.round:
             mean = _flat(unpack(side.shared or b"")) - _flat(unpack(self._sent.before))

@@ -21,7 +21,8 @@ from safetensors.numpy import save as save_safetensors
 
 from ..errors import AdapterError
 from .backbone import Backbone
-from .families import ATTENTION_AND_UP_CONVOLUTIONS
+from .cores import CORE_NAME, Between, Core
+from .families import ATTENTION, ATTENTION_AND_UP_CONVOLUTIONS
 
 __all__ = ["ATTENTION_AND_UP_CONVOLUTIONS", "Adapter", "AdapterConfig", "attached", "initial_adapter", "read_adapter"]
 
@@ -37,12 +38,17 @@ class AdapterConfig:
     """Shape of a LoRA adapter (Hu et al. 2106.09685): W + (alpha / rank) B A on every module that `targets` matches.
 
     `targets` is a regular expression over module names of the denoiser; empty leaves it to the backbone's family
-    (`initial_adapter` then writes it in).
+    (`initial_adapter` then writes it in). With a `core_seed` only an r x r core learns in every layer, between factors
+    that this public seed gives (`diffusion/cores.py`): hundreds of numbers, few enough for noise on whole artists.
+
+    >>> AdapterConfig(rank=4, alpha=4.0, core_seed=1).core_seed
+    1
     """
 
     rank: int = 4
     alpha: float = 4.0
     targets: str = ""
+    core_seed: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.rank <= _MAX_RANK:
@@ -53,6 +59,8 @@ class AdapterConfig:
             re.compile(self.targets)
         except re.error as error:
             raise AdapterError(f"targets {self.targets!r} is not a regular expression ({error}).") from error
+        if self.core_seed is not None:
+            Core(self.core_seed, self.rank, {})
 
 
 @dataclass(frozen=True)
@@ -61,13 +69,19 @@ class Adapter:
 
     `tensors` maps `<module>.lora_A.weight` / `.lora_B.weight` to float32 arrays; linear A is (rank, in) and B
     (out, rank), convolutions carry two more axes. `part` is the pipeline's network that they belong to ("unet" or
-    "transformer"), and the prefix of their names in files and on the wire.
+    "transformer"), and the prefix of their names in files and on the wire. With a `core` the tensors are
+    `<module>.lora_core.weight` alone, (rank, rank): `expanded` gives the ordinary adapter.
     """
 
     tensors: _Tensors = field(repr=False)
     config: AdapterConfig
     backbone_sha256: str
     part: str = "unet"
+    core: Core | None = None
+
+    def __post_init__(self) -> None:
+        if self.core is not None:
+            self.core.check(self.tensors)
 
     @property
     def size(self) -> int:
@@ -89,11 +103,26 @@ class Adapter:
             raise AdapterError("These adapters have different modules; train both from the same AdapterConfig.")
         return {name: self.tensors[name] - other.tensors[name] for name in self.tensors}
 
+    def expanded(self) -> Adapter:
+        """The ordinary LoRA adapter that does the same: a core's R folded into B. Others are given back as they are."""
+        if self.core is None:
+            return self
+        config = replace(self.config, core_seed=None)
+        return Adapter(self.core.lora(self.tensors), config, self.backbone_sha256, self.part)
+
     def to_bytes(self) -> bytes:
-        """Safetensors with the names that diffusers' `load_lora_weights` reads, and our configuration as metadata."""
-        metadata = {"fedart": json.dumps({"config": asdict(self.config), "backbone_sha256": self.backbone_sha256})}
-        lora = {"r": self.config.rank, "lora_alpha": self.config.alpha, "target_modules": _modules(self.tensors)}
-        metadata["lora_adapter_metadata"] = json.dumps({f"{self.part}.{key}": value for key, value in lora.items()})
+        """Safetensors with the names that diffusers' `load_lora_weights` reads, and our configuration as metadata.
+
+        A core is written as it is, for our own `load`; write `expanded()` for diffusers.
+        """
+        ours: dict[str, Any] = {"config": asdict(self.config), "backbone_sha256": self.backbone_sha256}
+        metadata: dict[str, str] = {}
+        if self.core is not None:
+            ours["core"] = self.core.to_body()
+        else:
+            lora = {"r": self.config.rank, "lora_alpha": self.config.alpha, "target_modules": _modules(self.tensors)}
+            metadata["lora_adapter_metadata"] = json.dumps({f"{self.part}.{key}": value for key, value in lora.items()})
+        metadata["fedart"] = json.dumps(ours)
         named = {f"{self.part}.{name}": np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}
         return save_safetensors(named, metadata=metadata)
 
@@ -110,6 +139,7 @@ class Adapter:
             named = load_safetensors(data)
             config = AdapterConfig(**ours["config"])
             sha256 = str(ours["backbone_sha256"])
+            core = Core.from_body(ours["core"]) if "core" in ours else None
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise AdapterError(f"These {len(data):,} bytes are no adapter of ours ({type(error).__name__}).") from error
         tensors = {}
@@ -120,7 +150,7 @@ class Adapter:
             if not np.isfinite(array).all():
                 raise AdapterError(f"{name!r} holds values that are not finite; the adapter is damaged.")
             tensors[name.removeprefix(f"{part}.")] = array.astype(np.float32)
-        return cls(tensors, config, sha256, part)
+        return cls(tensors, config, sha256, part, core)
 
     def save(self, folder: str | Path) -> Path:
         """Write `pytorch_lora_weights.safetensors` into `folder`, atomically; `load_lora_weights(folder)` reads it."""
@@ -153,6 +183,8 @@ def initial_adapter(backbone: Backbone, config: AdapterConfig | None = None, *, 
         AdapterError: `targets` matches no module of this backbone.
     """
     config = config or AdapterConfig()
+    if config.core_seed is not None:
+        return _initial_core(backbone, config, config.core_seed)
     config = replace(config, targets=config.targets or backbone.family.targets)
     with backbone.lock, torch.random.fork_rng(devices=[]):
         _refuse_if_busy(backbone)
@@ -162,6 +194,24 @@ def initial_adapter(backbone: Backbone, config: AdapterConfig | None = None, *, 
             return read_adapter(backbone, "initial", config)
         finally:
             backbone.denoiser.delete_adapters("initial")
+
+
+def _initial_core(backbone: Backbone, config: AdapterConfig, seed: int) -> Adapter:
+    """R of zeros; on attention alone unless `targets` says otherwise, and on linear layers in any case."""
+    targets = config.targets or (ATTENTION if backbone.family.denoiser == "unet" else backbone.family.targets)
+    with backbone.lock:
+        _refuse_if_busy(backbone)
+        found = ((name, m) for name, m in backbone.denoiser.named_modules() if re.fullmatch(targets, name))
+        modules = {name: getattr(m, "base_layer", m) for name, m in found}  # peft leaves its wrapping behind
+    for name, module in modules.items():
+        if not isinstance(module, torch.nn.Linear):
+            raise AdapterError(
+                f"{name!r} is a {type(module).__name__}; a core acts on linear layers. Leave targets empty."
+            )
+    if not modules:
+        raise AdapterError(f"No module of {backbone.name!r} matches targets {targets!r}. Leave them empty.")
+    core = Core(seed, config.rank, {name: (m.out_features, m.in_features) for name, m in modules.items()})
+    return Adapter(core.initial(), replace(config, targets=targets), backbone.sha256, backbone.family.denoiser, core)
 
 
 def read_adapter(backbone: Backbone, name: str, config: AdapterConfig) -> Adapter:
@@ -179,8 +229,8 @@ def attached(
 ) -> Iterator[list[str]]:
     """Attach adapters with weights for the time of the `with` block: W + sum_i w_i (alpha_i / r_i) B_i A_i, exactly.
 
-    Yields the adapters' names in the network. Only the one at index `trainable` gets gradients. The backbone's lock is
-    held, and the network is left as it was found.
+    Yields the adapters' names in the network. Only the one at index `trainable` gets gradients; of a core, only R. The
+    backbone's lock is held, and the network is left as it was found.
 
     Raises:
         AdapterError: an adapter was made for another backbone, or its shapes do not fit.
@@ -192,11 +242,15 @@ def attached(
         try:
             for index, (adapter, _) in enumerate(adapters):
                 names.append(f"adapter_{index}")
-                _load(backbone, names[-1], adapter)
+                if adapter.core is not None and index == trainable:
+                    _load_core(backbone, names[-1], adapter, adapter.core)
+                else:
+                    _load(backbone, names[-1], adapter.expanded())
             if names:
                 denoiser.set_adapters(names, [weight for _, weight in adapters])
             for key, parameter in denoiser.named_parameters():
-                parameter.requires_grad_(trainable is not None and f".adapter_{trainable}." in key)
+                learns = trainable is not None and f".adapter_{trainable}." in key
+                parameter.requires_grad_(learns and (adapters[trainable or 0][0].core is None or ".core." in key))
             yield names
         finally:
             if names:
@@ -216,6 +270,15 @@ def _load(backbone: Backbone, name: str, adapter: Adapter) -> None:
     state = {key: torch.from_numpy(np.asarray(value)) for key, value in adapter.tensors.items()}
     _check_shapes(backbone.denoiser, name, state)
     set_peft_model_state_dict(backbone.denoiser, state, adapter_name=name)
+
+
+def _load_core(backbone: Backbone, name: str, adapter: Adapter, core: Core) -> None:
+    """A and B as an ordinary adapter, and R in between."""
+    config = replace(adapter.config, core_seed=None)
+    _load(backbone, name, replace(adapter, tensors=core.lora(), config=config, core=None))
+    for module in core.shapes:
+        layer = backbone.denoiser.get_submodule(module)
+        layer.lora_B[name] = Between(layer.lora_B[name], adapter.tensors[f"{module}{CORE_NAME}"])
 
 
 def _refuse_if_busy(backbone: Backbone) -> None:

@@ -77,7 +77,8 @@ class PrivateTraining:
 
     def size(self, tensors: Mapping[str, NDArray[np.float32]]) -> int:
         """How many of an adapter's numbers learn and are noised."""
-        return sum(a.size for name, a in tensors.items() if self.factors == "both" or ".lora_B." in name)
+        every = self.factors == "both"
+        return sum(a.size for name, a in tensors.items() if every or ".lora_B." in name or ".lora_core." in name)
 
     def mechanism(self, *, pictures: int, batch: int, steps: int) -> Gaussian:
         """What so many steps are to an accountant: `train` samples at exactly this rate."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BudgetExceeded, LedgerError
-from ..files import folder_name
 from ..privacy.accounting import Accountant, Gaussian
+from ..privacy.artist import ledger_places
 from ..privacy.ledger import Budget, Ledger
 from ..privacy.planning import default_delta
 from .private import CLIP_NORM, Factors, PrivateTraining
 
-__all__ = ["Payment", "PicturePrivacy", "ledger_places"]
+__all__ = ["Payment", "PicturePrivacy"]
 
 #: More noise than so many clip norms is not solved for: it would spend the last of a budget on nothing.
 _MOST_NOISE = 100.0
@@ -124,9 +124,3 @@ class Payment:
             f"{self.ledger.cost(self.mechanism):.2f} of {budget.epsilon:g} afterwards, per {budget.unit} at delta "
             f"{budget.delta:g}."
         )
-
-
-def ledger_places(folder: Path, home: Path, *, artist: str, room: str) -> tuple[Path, Path]:
-    """Where the two copies of a ledger lie."""
-    name = folder_name(room)
-    return folder / "ledgers" / f"{name}.jsonl", home / "ledgers" / f"{artist[:16]}-{name}.jsonl"

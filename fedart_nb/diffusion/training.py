@@ -25,6 +25,7 @@ from ..events import Step, Trained
 from ..privacy.ledger import Ledger
 from .adapters import Adapter, AdapterConfig, attached, initial_adapter
 from .backbone import Backbone
+from .cores import tensor_name
 from .families import Conditioning
 from .latents import LatentSet
 from .optimisers import moments_of, optimiser_of, restore
@@ -325,10 +326,7 @@ def _quick(backbone: Backbone) -> Iterator[bool]:
 
 def _snapshot(whole: Mapping[str, torch.nn.Parameter], name: str) -> dict[str, NDArray[np.float32]]:
     """An adapter's tensors by the names of `Adapter.tensors`, copied; far cheaper than a whole state dict."""
-    return {
-        key.replace(f".{name}.", "."): value.detach().float().cpu().numpy().copy()
-        for key, value in sorted(whole.items())
-    }
+    return {tensor_name(key, name): value.detach().float().cpu().numpy().copy() for key, value in sorted(whole.items())}
 
 
 def denoising_loss(

@@ -9,6 +9,7 @@ and the noise of all artists together, added in integers inside the secure sum, 
     clipping     bounds one picture's or artist's part
     noise        Gaussian noise from AES-256 in counter mode, keyed by the operating system
     distributed  rotation, rounding and Skellam noise  (integers modulo 2^32)
+    promise      what a room's noise is worth, and what groups of colluders take off
     ledger       what was spent, before it is spent; statement: the same for people
     audit        a lower bound on epsilon from canaries
 
@@ -18,19 +19,24 @@ What a promise of epsilon leaves out is written in each ledger's statement.
 from __future__ import annotations
 
 from fedart_nb.privacy.accounting import ACCOUNTANTS, Gaussian, Mechanism, Skellam, epsilon
+from fedart_nb.privacy.artist import ArtistPrivacy
 from fedart_nb.privacy.audit import Audit, audit, epsilon_lower_bound
 from fedart_nb.privacy.clipping import clip_factors, clip_update
 from fedart_nb.privacy.distributed import SkellamSum, solve_skellam
 from fedart_nb.privacy.ledger import Budget, Entry, Ledger
 from fedart_nb.privacy.planning import Plan, default_delta, plan, solve_noise
+from fedart_nb.privacy.promise import ArtistPromise, Group
 from fedart_nb.privacy.statement import statement
 
 __all__ = [
     "ACCOUNTANTS",
+    "ArtistPrivacy",
+    "ArtistPromise",
     "Audit",
     "Budget",
     "Entry",
     "Gaussian",
+    "Group",
     "Ledger",
     "Mechanism",
     "Plan",

@@ -26,6 +26,7 @@ __all__ = [
     "ACCOUNTANTS",
     "NEIGHBOURS",
     "ORDERS",
+    "ZEROS",
     "Accountant",
     "Gaussian",
     "Mechanism",
@@ -37,7 +38,9 @@ __all__ = [
 
 Accountant = Literal["rdp", "prv"]
 ACCOUNTANTS: tuple[Accountant, ...] = ("rdp", "prv")
+#: What two neighbouring data sets differ by, by the unit of protection.
 NEIGHBOURS = "add or remove one"
+ZEROS = "one artist's update replaced by zeros (who takes part is seen anyway)"
 
 #: Rényi orders; the ones that Opacus takes.
 ORDERS: tuple[float, ...] = (*(1 + x / 10 for x in range(1, 100)), *map(float, range(12, 64)))

@@ -17,7 +17,6 @@ anyway. Beside the vector nothing may go into the sum unnoised: no weights, no n
 from __future__ import annotations
 
 import math
-import secrets
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from fedart_nb.errors import PrivacyError
 from fedart_nb.privacy.accounting import Skellam, epsilon
 from fedart_nb.privacy.clipping import check_clip_norm, clip_factors
+from fedart_nb.privacy.noise import SecureRandom
 
 __all__ = ["SkellamSum", "Words", "hadamard", "solve_skellam"]
 
@@ -136,13 +136,20 @@ class SkellamSum:
         """Standard deviation of the noise in every number of the decoded sum of so many artists."""
         return math.sqrt(artists * self.share_variance) / self.scale
 
-    def encode(self, update: NDArray[np.floating], *, rng: np.random.Generator | None = None) -> Words:
+    def noise_to_signal(self, artists: int) -> float:
+        """Norm of the noise over the norm of the sum of so many updates: at best, where all pull the same way.
+
+        Updates that disagree, or are shorter than the clip norm, leave more noise than that.
+        """
+        return self.noise_std(artists) * math.sqrt(self.size) / (artists * self.clip_norm)
+
+    def encode(self, update: NDArray[np.floating], *, random: SecureRandom | None = None) -> Words:
         """One artist's clipped, rotated, rounded and noised update, uint32 (words,).
 
         Args:
             update: (size,), finite.
-            rng: for tests. Otherwise Philox under a key of the operating system's: unpredictable at its start, though
-                not made to resist somebody who sees its numbers; here nobody sees any, only their sum.
+            random: where chance comes from; the operating system's entropy unless given. Whoever must say the same
+                again after a restart gives a stream whose key is secret and belongs to this update alone.
 
         Raises:
             PrivacyError: another size, or values that are not finite.
@@ -151,14 +158,14 @@ class SkellamSum:
         if len(flat) != self.size or not np.isfinite(flat).all():
             what = "holds values that are not finite" if len(flat) == self.size else f"has {len(flat):,} numbers"
             raise PrivacyError(f"The update {what}; expected {self.size:,} finite ones.")
-        rng = rng or np.random.Generator(np.random.Philox(key=secrets.randbits(128)))
+        random = random or SecureRandom()
         flat = flat * clip_factors(np.array([np.linalg.norm(flat)]), self.clip_norm)[0] if flat.any() else flat
         padded = np.zeros(self.words)
         padded[: self.size] = flat
-        whole = self._rounded(hadamard(padded * self._signs) * self.scale, rng)
+        whole = self._rounded(hadamard(padded * self._signs) * self.scale, random)
         if self.share_variance:
             half = self.share_variance / 2
-            whole += rng.poisson(half, self.words) - rng.poisson(half, self.words)
+            whole += random.poisson(half, self.words) - random.poisson(half, self.words)
         return whole.astype(np.uint32)  # two's complement: negative numbers become 2^32 less, as the modulus wants
 
     def decode(self, total: Words) -> NDArray[np.float64]:
@@ -175,11 +182,11 @@ class SkellamSum:
         bits = np.unpackbits(np.frombuffer(stream.update(bytes(-(-self.words // 8))), np.uint8))[: self.words]
         return np.where(bits, -1.0, 1.0)
 
-    def _rounded(self, x: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    def _rounded(self, x: NDArray[np.float64], random: SecureRandom) -> NDArray[np.int64]:
         """Rounded up or down by chance, right on average, and again until the norm is within `l2`."""
         down = np.floor(x)
         for _ in range(_MAX_TRIES):
-            whole: NDArray[np.float64] = down + (rng.random(len(x)) < x - down)
+            whole: NDArray[np.float64] = down + (random.uniform(len(x)) < x - down)
             if float(whole @ whole) <= self.l2**2:
                 return whole.astype(np.int64)
         raise PrivacyError("No rounding within its bound was found. Send the update again.")  # chance below 0.61^10000

@@ -25,7 +25,15 @@ from typing import Any
 
 from fedart_nb.errors import BudgetExceeded, LedgerError, PrivacyError
 from fedart_nb.files import locked
-from fedart_nb.privacy.accounting import ACCOUNTANTS, NEIGHBOURS, Accountant, Mechanism, epsilon, mechanism_of
+from fedart_nb.privacy.accounting import (
+    ACCOUNTANTS,
+    NEIGHBOURS,
+    ZEROS,
+    Accountant,
+    Mechanism,
+    epsilon,
+    mechanism_of,
+)
 from fedart_nb.privacy.chain import Link, read_chain, reconciled, salvaged, with_bodies, write_chain
 from fedart_nb.privacy.planning import UNITS, Unit, solve_noise
 
@@ -41,7 +49,8 @@ class Budget:
     Attributes:
         epsilon: the most that may be spent; None only keeps count.
         delta: the chance with which epsilon may not hold; below 1 / units. Fixed for the life of a ledger.
-        unit: "picture" or "artist"; neighbours are that one unit added or removed.
+        unit: "picture" or "artist"; neighbours are one picture added or removed, or one artist's update replaced by
+            zeros.
         accountant: "rdp" or "prv" (`privacy.accounting` says when which is right).
     """
 
@@ -128,7 +137,7 @@ class Ledger:
                     "room": room,
                     "unit": budget.unit,
                     "delta": budget.delta,
-                    "neighbours": NEIGHBOURS,
+                    "neighbours": _neighbours(budget),
                     "accountant": budget.accountant,
                     "epsilon": budget.epsilon,
                     "time": ledger._now(),
@@ -231,21 +240,32 @@ class Ledger:
         except PrivacyError as error:
             raise BudgetExceeded(f"{error} Nothing was trained.") from error
 
-    def spend(self, mechanism: Mechanism, *, purpose: str, record: Mapping[str, Any] | None = None) -> Entry:
+    def spend(
+        self,
+        mechanism: Mechanism,
+        *,
+        purpose: str,
+        record: Mapping[str, Any] | None = None,
+        once: tuple[str, str] | None = None,
+    ) -> Entry:
         """Pay for a training that is about to begin. Call it before the first step; there is no way to take it back.
 
         Args:
             purpose: for people: "round 3".
             record: JSON values for the statement: how many pictures, what leaves the kernel.
+            once: name and hash of what leaves, for what is said again, bit by bit, after a restart: it is paid for
+                once. Something else under the same name is refused.
 
         Raises:
             BudgetExceeded: the budget does not reach; nothing was written.
-            LedgerError: the files cannot be trusted; nothing was written.
+            LedgerError: the files cannot be trusted, or `once` was paid for something else; nothing was written.
         """
         with self._locked():
             links = self._read()
             if not links:
                 raise LedgerError(f"The ledger at {str(self.path)!r} and its witness are gone. Nothing is trained.")
+            if once and (paid := [k.body for k in links if k.body.get("once", [""])[0] == once[0]]):
+                return self._again(links, paid[0], (mechanism, once[1]))
             budget = _budget_of(links)
             after = self._cost(links, (mechanism,))
             if budget.epsilon is not None and not after <= budget.epsilon:
@@ -262,6 +282,8 @@ class Ledger:
                 "record": dict(record or {}),
                 "time": self._now(),
             }
+            if once:
+                body["once"] = list(once)
             self._write([*links, links[-1].then(body)])
         return Entry(mechanism, purpose, str(body["time"]), after, dict(record or {}))
 
@@ -286,7 +308,7 @@ class Ledger:
             "budget": budget.epsilon,
             "delta": budget.delta,
             "unit": budget.unit,
-            "neighbours": NEIGHBOURS,
+            "neighbours": _neighbours(budget),
             "accountant": budget.accountant,
         }
 
@@ -303,6 +325,16 @@ class Ledger:
                 f"{len(missing)} lines of the export are not in this ledger: it was put back or begun anew since. "
                 "What the export says was spent, counts."
             )
+
+    def _again(self, links: Sequence[Link], paid: Mapping[str, Any], what: tuple[Mechanism, str]) -> Entry:
+        if (mechanism_of(dict(paid["mechanism"])), paid["once"][1]) != what:
+            raise LedgerError(
+                f"{str(paid['purpose']).capitalize()} was already paid for, with something else than what is about to "
+                "leave now: another kernel, or a copy of the session's folder, has been there. Nothing was sent; close "
+                "one of the two."
+            )
+        record = dict(paid.get("record", {}))
+        return Entry(what[0], str(paid["purpose"]), str(paid["time"]), self._cost(links, ()), record)
 
     def _cost(self, links: Sequence[Link], more: Sequence[Mechanism]) -> float:
         budget = _budget_of(links)
@@ -373,6 +405,10 @@ def _budget_of(links: Sequence[Link]) -> Budget:
     head = links[0].body
     limits = [k.body["epsilon"] for k in links if k.body["kind"] in ("opened", "budget")]
     return Budget(limits[-1], head["delta"], head["unit"], head["accountant"])
+
+
+def _neighbours(budget: Budget) -> str:
+    return NEIGHBOURS if budget.unit == "picture" else ZEROS
 
 
 def _told(budget: Budget) -> str:

@@ -15,21 +15,27 @@ from __future__ import annotations
 
 import math
 import secrets
+from functools import lru_cache
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from fedart_nb.errors import PrivacyError
+
 __all__ = ["SecureRandom"]
 
 _AT_ONCE = 2**16
+_MOST_POISSON = 2.0**38  # its table would not fit into a kernel's memory
+_TAILS = 12.0  # standard deviations on both sides of a table; beyond lies less than 53 random bits can say
 
 
 class SecureRandom:
     """A stream of unpredictable numbers; every instance has a key of its own, which is never written anywhere.
 
     Args:
-        key: 32 bytes for tests that want the same numbers again; the operating system's entropy otherwise.
+        key: 32 bytes, secret, for who must say the same numbers again (a round's noise after a restart, a test); the
+            operating system's entropy otherwise.
 
     >>> SecureRandom(bytes(32)).uniform(2).round(3).tolist() == SecureRandom(bytes(32)).uniform(2).round(3).tolist()
     True
@@ -52,6 +58,22 @@ class SecureRandom:
         """For each of n units whether it is in a Poisson sample: independent coins, any number of heads."""
         return self.uniform(n) < rate if rate < 1 else np.ones(n, np.bool_)
 
+    def poisson(self, mean: float, n: int) -> NDArray[np.int64]:
+        """N independent Poisson numbers, by inversion: a table of the distribution, and 53 random bits for each.
+
+        The table is right to about 1e-13 in all, which no delta that is worth stating notices.
+
+        Raises:
+            PrivacyError: a mean above 2^38, whose table would be too large.
+        """
+        if not 0 <= mean <= _MOST_POISSON:
+            raise PrivacyError(
+                f"Noise of mean {mean:.3g} cannot be drawn; expected 0 to {_MOST_POISSON:.3g}. Take less."
+            )
+        first, chances = _poisson_table(float(mean))
+        out: NDArray[np.int64] = first + np.searchsorted(chances, self.uniform(n), side="right")
+        return out
+
     def gaussian(self, n: int) -> NDArray[np.float64]:
         """N independent N(0, 1) values, each from two by Box and Muller."""
         out = np.empty(n)
@@ -62,3 +84,19 @@ class SecureRandom:
                 total += np.sqrt(-2 * np.log(self.uniform(size))) * np.sin(2 * math.pi * self.uniform(size))
             out[start : start + size] = total / math.sqrt(2)
         return out
+
+
+@lru_cache(maxsize=2)
+def _poisson_table(mean: float) -> tuple[int, NDArray[np.float64]]:
+    """The least number of the table, and the chances of at most that number, at most the next one, and so on, below 1.
+
+    Each term is the one beside it times mean / k, from the mode on: no cancellation, whatever the mean.
+    """
+    width = _TAILS * math.sqrt(mean) + 50
+    mode = math.floor(mean)
+    first, last = max(0, math.floor(mean - width)), math.ceil(mean + width)
+    above = np.cumprod(mean / np.arange(mode + 1, last + 1, dtype=np.float64))
+    below = np.cumprod(np.arange(mode, first, -1, dtype=np.float64) / mean) if mean else np.empty(0)
+    terms = np.concatenate((below[::-1], [1.0], above))
+    chances = np.cumsum(terms)
+    return first, chances[:-1] / chances[-1]

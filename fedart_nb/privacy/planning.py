@@ -15,7 +15,7 @@ from fedart_nb.errors import PrivacyError
 from fedart_nb.privacy.accounting import ACCOUNTANTS, Accountant, Gaussian, Mechanism
 from fedart_nb.privacy.accounting import epsilon as epsilon_of
 
-__all__ = ["UNITS", "Plan", "Unit", "default_delta", "plan", "solve_noise"]
+__all__ = ["UNITS", "Plan", "Unit", "artist_sentence", "default_delta", "plan", "solve_noise"]
 
 Unit: TypeAlias = Literal["picture", "artist"]
 UNITS: tuple[Unit, ...] = ("picture", "artist")
@@ -218,15 +218,28 @@ def _sentence(
     if not math.isfinite(cost):
         return "Without noise nothing is promised: epsilon is infinite, however small the clip norm."
     if unit == "artist":
-        each = f" in each of {rounds} rounds" if rounds > 1 else ""
-        text = f"At {artists} artists this noise is {_times(once)} your signal{each}"
-        text += "." if once <= _BEARABLE else ": picture-level privacy or a smaller core is the sensible choice."
-    else:
-        text = f"Over {releases:,} steps this noise is at least {_times(over_all)} your signal"
-        text += "." if over_all <= _BEARABLE else ": take a smaller adapter, more pictures, or a larger epsilon."
-    if delta >= 1 / whose:
-        text += f" Delta {delta:g} is too large for {whose} {unit}s: it allows giving one of them away."
-    return text
+        return artist_sentence(once, artists=artists, rounds=rounds, delta=delta)
+    text = f"Over {releases:,} steps this noise is at least {_times(over_all)} your signal"
+    text += "." if over_all <= _BEARABLE else ": take a smaller adapter, more pictures, or a larger epsilon."
+    return text + _too_large(delta, whose, unit)
+
+
+def artist_sentence(once: float, *, artists: int, rounds: int, delta: float) -> str:
+    """What noise of `once` times the signal in each round means, for a person.
+
+    >>> artist_sentence(44.0, artists=10, rounds=1, delta=1e-3)
+    'At 10 artists this noise is 44 times your signal: picture-level privacy or a smaller core is the sensible choice.'
+    """
+    each = f" in each of {rounds} rounds" if rounds > 1 else ""
+    text = f"At {artists} artists this noise is {_times(once)} your signal{each}"
+    text += "." if once <= _BEARABLE else ": picture-level privacy or a smaller core is the sensible choice."
+    return text + _too_large(delta, artists, "artist")
+
+
+def _too_large(delta: float, units: int, unit: Unit) -> str:
+    if delta < 1 / units:
+        return ""
+    return f" Delta {delta:g} is too large for {units} {unit}s: it allows giving one of them away."
 
 
 def _times(ratio: float) -> str:

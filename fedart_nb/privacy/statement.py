@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fedart_nb.privacy.accounting import NEIGHBOURS, Gaussian
+from fedart_nb.privacy.accounting import NEIGHBOURS, ZEROS, Gaussian
 from fedart_nb.privacy.ledger import Entry, Ledger
 
 __all__ = ["meaning_of", "statement"]
@@ -19,11 +19,17 @@ _ACCOUNTANTS = {
 }
 _NEIGHBOURS = {
     "picture": f"{NEIGHBOURS} picture",
-    "artist": "one artist's update replaced by zeros (who takes part is seen anyway)",
+    "artist": ZEROS,
 }
-_LEFT_OUT = (
+_OF_PICTURES = (
     "Pictures that are nearly the same count as several pictures: epsilon is for one of them.",
     "How many pictures there are, the batch, the steps and the clip norm count as known to everybody.",
+)
+_OF_ARTISTS = (
+    "The noise is the sum of all artists' shares; more colluders than an entry's record says take more off.",
+    "That this artist took part, when, and how large its messages are, counts as known to everybody.",
+)
+_LEFT_OUT = (
     "Settings that were tried out on the same pictures without noise, or in another room, are not in this ledger.",
     "Losses, held-out losses and gradient norms are not covered; they stay in the kernel, unless somebody shows them.",
     "Pictures drawn with an adapter that was trained without noise are not covered, nor is that adapter.",
@@ -73,7 +79,7 @@ def statement(ledger: Ledger, *, where: str = "this computer") -> str:
         "",
         "## What this does not cover",
         "",
-        *(f"- {sentence}" for sentence in _LEFT_OUT),
+        *(f"- {s}" for s in (*(_OF_PICTURES if budget.unit == "picture" else _OF_ARTISTS), *_LEFT_OUT)),
     ]
     if ledger.warnings:
         lines += ["", "## Found while reading the ledger", "", *(f"- {sentence}" for sentence in ledger.warnings)]
@@ -99,7 +105,10 @@ def meaning_of(spent: float, delta: float, unit: str) -> str:
 
 def _row(entry: Entry) -> str:
     part = entry.mechanism
-    told = f"{part.noise_multiplier:.3g} | {part.sample_rate:.3g}" if isinstance(part, Gaussian) else "Skellam | 1"
+    if isinstance(part, Gaussian):
+        told = f"{part.noise_multiplier:.3g} | {part.sample_rate:.3g}"
+    else:
+        told = f"{math.sqrt(part.variance) / part.l2:.3g} (Skellam) | 1"
     purpose = entry.purpose.replace("|", "/").replace("\n", " ")
     return f"| {entry.time} | {purpose} | {told} | {part.steps} | {_number(entry.epsilon_after)} |"
 

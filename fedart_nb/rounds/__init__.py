@@ -1,9 +1,10 @@
 """Rounds without I/O: the plan, the host's engine, the artist's side, and the aggregation rules."""
 
-from .artist import ArtistSide, Task
+from .artist import ArtistSide, Pay, Task
 from .engine import Member, Phase, RoundEngine, RoundResult
 from .keeper import Keeper, MemoryKeeper
-from .plan import PHASES, RoundPlan
+from .noised import promise_of, skellam_of
+from .plan import PHASES, PROTECTIONS, RoundPlan
 from .rules import RULES, aggregate
 from .simulate import Simulated, Simulation
 from .tensors import metadata_of, norm, pack, unpack
@@ -12,11 +13,13 @@ from .view import RelayView, Sight
 
 __all__ = [
     "PHASES",
+    "PROTECTIONS",
     "RULES",
     "ArtistSide",
     "Keeper",
     "Member",
     "MemoryKeeper",
+    "Pay",
     "Phase",
     "RelayView",
     "RoundEngine",
@@ -30,6 +33,8 @@ __all__ = [
     "metadata_of",
     "norm",
     "pack",
+    "promise_of",
+    "skellam_of",
     "unpack",
     "words_of",
 ]

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,16 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RoundError, WireError
+from ..privacy.distributed import SkellamSum
 from ..relay.wire import Envelope
 from ..secagg.client import SecAggClient
 from ..secagg.encoding import FixedPoint
 from ..secagg.identity import Identity, identity_id
 from .keeper import Keeper, MemoryKeeper
+from .noised import NoisedWords, noise_stream
 from .plan import METRICS, RoundPlan
 from .tensors import Tensors, check_like, unpack
-from .vector import encode, layout
+from .vector import encode, encode_noised, flat_of, layout
 
-__all__ = ["ArtistSide", "Task"]
+__all__ = ["ArtistSide", "Pay", "Task"]
+
+#: Pays for a noised vector before it is masked: the plan, its noise with this roster, and SHA-256 of the words. Called
+#: again with the same after a restart. What it raises keeps the vector in the kernel.
+Pay = Callable[[RoundPlan, SkellamSum, str], None]
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class ArtistSide:
         backbone_sha256: hash of the backbone in this kernel; plans for another one are refused.
         keeper: keeps secrets and commitments over a restart of the kernel.
         simulated: whether this artist exists in a simulation alone, where a plan may have a sparse graph.
+        pay: pays from the artist's ledger before a noised vector leaves (`Pay`); without it nobody keeps count.
+        least_noise: plans whose noise on whole artists is smaller than this multiplier are not contributed to.
 
     Attributes:
         plan: the newest plan, until its round is over.
@@ -66,6 +74,8 @@ class ArtistSide:
         backbone_sha256: str,
         keeper: Keeper | None = None,
         simulated: bool = False,
+        pay: Pay | None = None,
+        least_noise: float = 0.0,
     ) -> None:
         self.room, self.host, self.identity, self.name = room, host, identity, name
         self.backbone_sha256 = backbone_sha256
@@ -79,10 +89,11 @@ class ArtistSide:
         self.closed = False
         self.refusals: list[str] = []
         self.warnings: list[str] = []
+        self.pay, self.least_noise = pay, least_noise
         self._keeper: Keeper = keeper or MemoryKeeper()
         self._simulated = simulated
         self._client: SecAggClient | None = None
-        self._code: FixedPoint | None = None
+        self._code: FixedPoint | NoisedWords | None = None
         self._expected_shared: str | None = None
         self._sent: set[str] = set()
         self._answers: dict[str, bool] = {}
@@ -128,10 +139,26 @@ class ArtistSide:
         """Whether a plan waits for `answer`."""
         return self.plan is not None and self.plan.digest not in self._answers
 
+    def objection(self) -> str:
+        """Why the running plan has less noise than this artist wants, or ""."""
+        plan = self.plan
+        if plan is None or plan.noise_multiplier >= self.least_noise:
+            return ""
+        return (
+            f"The plan's noise on whole artists is {plan.noise_multiplier:g} clip norms, you want at least "
+            f"{self.least_noise:g}. Ask the host for more noise, or want less."
+        )
+
     def answer(self, *, contribute: bool) -> Envelope:
-        """Contribute to the running plan, or skip this round. Nothing is trained or sent before this was called."""
+        """Contribute to the running plan, or skip this round. Nothing is trained or sent before this was called.
+
+        Raises:
+            RoundError: there is no plan, or there is an `objection` to contributing.
+        """
         if self.plan is None:
             raise RoundError("There is no plan to answer; wait for the host to open a round.")
+        if contribute and (objection := self.objection()):
+            raise RoundError(f"{objection} Nothing was sent; skip the round with contribute=False.")
         self._answers[self.plan.digest] = contribute
         body: dict[str, Any] = {"contribute": contribute}
         if contribute:
@@ -154,6 +181,7 @@ class ArtistSide:
         Raises:
             RoundError: names, shapes, values or metrics do not fit; nothing was masked.
             SecAggError: another update was already sent in this attempt.
+            PrivacyError: under noise on whole artists, the ledger does not pay for it; nothing was masked.
         """
         if self.task is None or self._code is None:
             raise RoundError("No round waits for an update of this artist.")
@@ -161,6 +189,8 @@ class ArtistSide:
         check_like(update, self.task.shared)
         if type(pictures) is not int or pictures < 1:
             raise RoundError(f"The update was trained on {pictures!r} pictures; expected a whole number from 1 on.")
+        if isinstance(self._code, NoisedWords):
+            return self._submit_noised(plan, self._code, update)
         told = {name: (metrics or {}).get(name, math.nan) for name in plan.metrics}
         if missing := [name for name, value in told.items() if not math.isfinite(value)]:
             raise RoundError(
@@ -178,7 +208,32 @@ class ArtistSide:
                 f"{clipped:,} of the update's values were larger than the plan's clip ({plan.clip:g}) and were cut. "
                 "A lower learning rate or fewer local steps keep them smaller."
             )
-        self._sent.add(plan.digest)
+        return self._update(message)
+
+    def _submit_noised(self, plan: RoundPlan, code: NoisedWords, update: Tensors) -> Envelope:
+        """Noise, then pay, then commit, then mask: what was paid is what leaves, and a restart says it again."""
+        if objection := self.objection():
+            raise RoundError(f"{objection} Nothing was masked.")
+        client = self._secure()
+        random = noise_stream(self._keeper.secret(plan.digest), client.context, flat_of(update))
+        norm = 0.0
+
+        def write(words: NDArray[np.uint32]) -> None:
+            nonlocal norm
+            norm = encode_noised(code, update, random, out=words)
+            if self.pay is not None:
+                self.pay(plan, code.code, hashlib.sha256(words.view(np.uint8).data).hexdigest())
+
+        message = client.mask_written(code.size, write)
+        if norm > plan.clip_norm:
+            self._warn(
+                f"Your update has the length {norm:.3g} and was clipped to {plan.clip_norm:g}, as the plan says: one "
+                "artist cannot move the sum further than the noise hides."
+            )
+        return self._update(message)
+
+    def _update(self, message: bytes) -> Envelope:
+        self._sent.add(self.plan.digest if self.plan else "")
         self.task = None
         return self._reply("update", {}, {"update": message})
 
@@ -347,6 +402,7 @@ class ArtistSide:
                 previous=self._last_sum,
                 degree=plan.degree,
                 at_least=plan.min_artists,
+                survivors=plan.survivors,
             )
         return self._client
 

@@ -56,8 +56,8 @@ class Member:
 class RoundResult:
     """The end of a round: the new shared adapter as bytes, and whose updates it is made of.
 
-    `pictures` is how many pictures they trained on and `clipped` how many values were clipped, all together; `metrics`
-    are means over them.
+    `pictures` is how many pictures they trained on and `clipped` how many values were clipped, all together; both are 0
+    where noise on whole artists covers the sum, and they are not told. `metrics` are means over them.
     """
 
     plan: RoundPlan
@@ -313,6 +313,11 @@ class RoundEngine:
 
     def _count(self) -> list[Envelope]:
         survivors = self._decided.get("consistency", self._counted())
+        if len(survivors) < self.plan.survivors:
+            raise SecAggError(
+                f"{len(survivors)} of {len(self.roster)} artists are left; the plan's noise is sized for "
+                f"{self.plan.survivors}. This attempt ends here, nobody's update is known."
+            )
         data = self._sum.survivors(survivors)
         self._go_to(Phase.CONSISTENCY)
         return [self._said("consistency", survivors, data)]

@@ -10,22 +10,24 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import RoundError
-from ..secagg.graph import COMPLETE_UP_TO
+from ..secagg.graph import COMPLETE_UP_TO, quorum_of
 from ..secagg.messages import MIN_ARTISTS
 
-__all__ = ["MAX_WEIGHT_PICTURES", "METRICS", "PHASES", "WEIGHTINGS", "RoundPlan"]
+__all__ = ["MAX_WEIGHT_PICTURES", "METRICS", "PHASES", "PROTECTIONS", "WEIGHTINGS", "RoundPlan"]
 
 #: Every round goes through these in order.
 PHASES = ("advertise", "share", "update", "consistency", "unmask")
 
 WEIGHTINGS = ("equal", "pictures")
+#: What noise a round adds by itself: none, or so much to the sum that no single artist shows (`rounds.noised`).
+PROTECTIONS = ("none", "artist")
 MAX_WEIGHT_PICTURES = 100  #: more pictures do not weigh more
 
 #: Numbers about training that a plan may ask for, and the largest one that counts. They travel in the masked vector:
 #: everybody learns their mean over the artists, nobody a single one.
 METRICS: Mapping[str, float] = {"loss_before": 10.0, "loss_after": 10.0}
 
-_WHOLE = ("number", "total", "attempt", "local_steps", "batch", "rank", "min_artists", "degree")
+_WHOLE = ("number", "total", "attempt", "local_steps", "batch", "rank", "min_artists", "degree", "survivors")
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "number": (1, 10_000),
     "total": (1, 10_000),
@@ -40,6 +42,10 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "join_s": (0, 86_400),
     "patience_s": (1, 86_400),
     "degree": (0, 510),
+    "noise_multiplier": (0, 1e4),
+    "clip_norm": (0, 1e3),
+    "survivors": (0, 512),
+    "delta": (0, 0.1),
 }
 
 
@@ -65,6 +71,12 @@ class RoundPlan:
         patience_s: an artist that has shown no sign of life for so long counts as dropped.
         metrics: names from `METRICS` whose means over all artists the room learns; none unless the host asks.
         degree: neighbours in the graph of masks; 0, everybody, in every real room (`secagg.graph`).
+        protection: "artist": every artist clips the whole update to `clip_norm` and adds a share of Skellam noise
+            inside the secure sum; weights are equal, and nothing else is in the vector. "none": the next four are 0.
+        noise_multiplier: the noise's standard deviation in the smallest sum that is opened, in clip norms.
+        survivors: how many artists a sum must hold, or nobody signs it: the noise is sized for these. 0: as many as the
+            secure sum needs anyway (`quorum_of`).
+        delta: with which the plan's epsilon is told; artists' own ledgers have their own.
         nonce: sets this room's plans apart from those of any other room, also one of the same name and settings.
     """
 
@@ -90,6 +102,11 @@ class RoundPlan:
     patience_s: float = 60.0
     metrics: tuple[str, ...] = ()
     degree: int = 0
+    protection: str = "none"
+    noise_multiplier: float = 0.0
+    clip_norm: float = 0.0
+    survivors: int = 0
+    delta: float = 0.0
     nonce: str = ""
 
     def __post_init__(self) -> None:
@@ -117,6 +134,37 @@ class RoundPlan:
             )
         if not re.fullmatch("[0-9a-f]{64}", self.host_key):
             raise RoundError(f"The plan's host_key is {self.host_key!r}; expected 64 hex digits.")
+        self._check_protection()
+
+    def _check_protection(self) -> None:
+        of_noise = {name: getattr(self, name) for name in ("noise_multiplier", "clip_norm", "survivors", "delta")}
+        if self.protection not in PROTECTIONS:
+            raise RoundError(f"The plan's protection is {self.protection!r}; known are {', '.join(PROTECTIONS)}.")
+        if self.protection == "none":
+            if given := [name for name, value in of_noise.items() if value]:
+                raise RoundError(
+                    f"The plan's {given[0]} is {of_noise[given[0]]!r}, but its protection is 'none': no noise would be "
+                    "added. Set protection to 'artist', or leave it out."
+                )
+            return
+        if missing := [name for name in ("noise_multiplier", "clip_norm", "delta") if not of_noise[name]]:
+            raise RoundError(f"The plan's {missing[0]} is 0; noise on whole artists needs a number above 0.")
+        if self.weighting != "equal":
+            raise RoundError(
+                f"The plan's weighting is {self.weighting!r} and its protection 'artist': weights would be summed "
+                "beside the update, and no noise covers them. Take equal weights."
+            )
+        if self.metrics:
+            raise RoundError(
+                f"The plan asks for {self.metrics[0]!r} and its protection is 'artist': no noise covers metrics. "
+                "Leave them out."
+            )
+        least = quorum_of(self.min_artists, self.degree)
+        if self.survivors and not least <= self.survivors <= self.min_artists:
+            raise RoundError(
+                f"The plan's survivors are {self.survivors}; expected 0, or from {least}, without whom no sum of "
+                f"{self.min_artists} artists is opened, to {self.min_artists}."
+            )
 
     @property
     def digest(self) -> str:

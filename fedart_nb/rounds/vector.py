@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SecAggError
+from ..privacy.noise import SecureRandom
 from ..secagg.encoding import Field, FixedPoint
+from .noised import NoisedWords
 from .plan import MAX_WEIGHT_PICTURES, METRICS, RoundPlan
 from .tensors import Tensors
 
-__all__ = ["Summed", "encode", "layout", "open_sum", "words_of"]
+__all__ = ["Summed", "encode", "encode_noised", "flat_of", "layout", "open_sum", "words_of"]
 
 _MAX_PICTURES = 100_000
 _SLACK = 1e-6
@@ -27,7 +29,7 @@ class Summed:
     Attributes:
         update: sum of weight * update, by tensor name, float64.
         weight: sum of weights; pictures: how many pictures were trained on, all together.
-        clipped: how many values were clipped, all together.
+        clipped: how many values were clipped, all together. Both 0, for not told, under noise on whole artists.
         metrics: sums of what the plan's `metrics` name.
     """
 
@@ -38,9 +40,14 @@ class Summed:
     metrics: dict[str, float]
 
 
-def layout(plan: RoundPlan, shared: Tensors, artists: int) -> FixedPoint:
-    """The encoding of a round for `artists` artists: the update's values, weight, pictures, clipped values, metrics."""
+def layout(plan: RoundPlan, shared: Tensors, artists: int) -> FixedPoint | NoisedWords:
+    """The encoding of a round for `artists` artists: the update's values, weight, pictures, clipped values, metrics.
+
+    Under noise on whole artists: the noised update alone.
+    """
     size = sum(array.size for array in shared.values())
+    if plan.protection == "artist":
+        return NoisedWords(plan, size, artists)
     fields = (
         Field("update", size, plan.clip),
         Field("weight", 1, 1.0),
@@ -49,6 +56,18 @@ def layout(plan: RoundPlan, shared: Tensors, artists: int) -> FixedPoint:
         *(Field(name, 1, METRICS[name]) for name in plan.metrics),
     )
     return FixedPoint(fields, artists)
+
+
+def encode_noised(code: NoisedWords, update: Tensors, random: SecureRandom, *, out: NDArray[np.uint32]) -> float:
+    """Write one artist's noised words to `out`; returns the update's norm, which is for the artist alone."""
+    flat = flat_of(update)
+    code.encode(flat, random, out)
+    return float(np.linalg.norm(flat))
+
+
+def flat_of(update: Tensors) -> NDArray[np.float64]:
+    """All values, (d,), by the names' order."""
+    return np.concatenate([update[name].reshape(-1) for name in sorted(update)]).astype(np.float64)
 
 
 def encode(
@@ -82,15 +101,12 @@ def words_of(message: bytes) -> NDArray[np.uint32]:
     return np.frombuffer(message[33:-64], "<u4")
 
 
-def open_sum(code: FixedPoint, shared: Tensors, words: NDArray[np.uint32], count: int) -> Summed:
+def open_sum(code: FixedPoint | NoisedWords, shared: Tensors, words: NDArray[np.uint32], count: int) -> Summed:
     """Read the sum of `count` vectors; raises SecAggError when it does not open, or holds impossible weights."""
+    if isinstance(code, NoisedWords):
+        return Summed(_shaped(code.decode(words, count), shared), float(count), 0, 0, {})
     sums = code.decode(words, count)
-    update: dict[str, NDArray[np.float64]] = {}
-    start = 0
-    for name in sorted(shared):
-        size = math.prod(shared[name].shape)
-        update[name] = sums["update"][start : start + size].reshape(shared[name].shape)
-        start += size
+    update = _shaped(sums["update"], shared)
     whole = {field.name: float(sums[field.name][0]) for field in code.fields[1:]}
     weight, pictures, clipped = whole.pop("weight"), whole.pop("pictures"), whole.pop("clipped")
     if not _SLACK < weight <= count * (1 + _SLACK):
@@ -99,6 +115,17 @@ def open_sum(code: FixedPoint, shared: Tensors, words: NDArray[np.uint32], count
             "them sent nonsense; no result is made of it."
         )
     return Summed(update, weight, round(pictures), round(clipped), whole)
+
+
+def _shaped(values: NDArray[np.float64], shared: Tensors) -> dict[str, NDArray[np.float64]]:
+    """Values one behind the other as tensors of the shared adapter's names and shapes."""
+    tensors: dict[str, NDArray[np.float64]] = {}
+    start = 0
+    for name in sorted(shared):
+        size = math.prod(shared[name].shape)
+        tensors[name] = values[start : start + size].reshape(shared[name].shape)
+        start += size
+    return tensors
 
 
 def _beyond(array: NDArray[np.float32], limit: float) -> int:

@@ -64,6 +64,7 @@ class SecAggClient:
         degree: of the graph that was agreed; 0 is the complete one. A roster with another one is refused: whoever
             chooses the degree chooses how few colluders it takes.
         at_least: a roster of fewer artists than was agreed is refused.
+        survivors: a sum of fewer artists than was agreed is not signed, and so not opened; never fewer than the quorum.
 
     Attributes:
         roster: known after `share`.
@@ -82,6 +83,7 @@ class SecAggClient:
         previous: frozenset[str] = frozenset(),
         degree: int = 0,
         at_least: int = MIN_ARTISTS,
+        survivors: int = 0,
     ) -> None:
         self._identity = identity
         self._host = host_public_key
@@ -90,7 +92,7 @@ class SecAggClient:
         self._state = dict(state or {})
         self._remember = remember
         self._previous = previous
-        self._degree, self._at_least = degree, at_least
+        self._degree, self._at_least, self._survivors = degree, at_least, survivors
         self._commit("binding", binding + self._keys.mask_public)
         self.roster: Roster | None = None
         self.warnings: list[str] = []
@@ -100,6 +102,11 @@ class SecAggClient:
 
     def __repr__(self) -> str:
         return f"SecAggClient({self._identity.id[:8]}, {self._binding.hex()[:8]})"
+
+    @property
+    def context(self) -> bytes:
+        """32 bytes that name plan, shared adapter and roster; known after `share`."""
+        return self._known().context
 
     @property
     def counted_ids(self) -> tuple[str, ...]:
@@ -212,9 +219,10 @@ class SecAggClient:
             raise SecAggError("The sum is said to hold artists who never dealt shares. The host or relay lies.")
         if self._me not in counted:
             raise SecAggError("The sum is said not to hold our vector; we sign and release nothing for it.")
-        if len(counted) < roster.quorum:
+        needed = max(roster.quorum, self._survivors)
+        if len(counted) < needed:
             raise SecAggError(
-                f"Only {len(counted)} of {size} vectors arrived; it takes {roster.quorum} to hide each among the "
+                f"Only {len(counted)} of {size} vectors arrived; it takes {needed} to hide each among the "
                 "others. Nothing was released; the next attempt starts afresh."
             )
         self._commit("survivors", bytes(body))

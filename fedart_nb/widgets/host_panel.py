@@ -18,13 +18,20 @@ from fedart_nb.secagg.messages import MIN_ARTISTS
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.copyable import Copyable
 from fedart_nb.widgets.panel import Panel
-from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, safety_card
+from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, promise_notice, safety_card
 
 if TYPE_CHECKING:
     from fedart_nb.host import Host
     from fedart_nb.relay import RunningRelay
 
 __all__ = ["HostPanel"]
+
+#: Beside the switch for noise; what it will be worth is told when the room is open, before its first round.
+_ABOUT_NOISE = parts.notice(
+    "With it, a core of a few hundred numbers is trained, not a whole adapter; every artist adds a share of noise "
+    "inside the masked sum, and pictures are not counted. How loud the noise is, is told before the first round.",
+    title="Noise on whole artists",
+)
 
 _HERE, _THERE = "Start a relay in this kernel", "Use a relay that is running"
 
@@ -68,6 +75,7 @@ class HostPanel(Panel):
         min_artists: int = 3,
         steps: int = 20,
         rank: int = 4,
+        artist_epsilon: float | None = None,
     ) -> None:
         super().__init__(host)
         self.host = host
@@ -77,7 +85,7 @@ class HostPanel(Panel):
         self._round_open = 0
         self._closing = False
         self._latest: RoundClosed | None = None
-        self._build(relay or os.environ.get("FEDART_RELAY", ""), rounds, min_artists, steps, rank)
+        self._build(relay or os.environ.get("FEDART_RELAY", ""), rounds, min_artists, steps, rank, artist_epsilon)
         if host.plan is not None:
             self._show_room()
 
@@ -114,7 +122,9 @@ class HostPanel(Panel):
 
     # construction
 
-    def _build(self, relay: str, rounds: int, min_artists: int, steps: int, rank: int) -> None:
+    def _build(
+        self, relay: str, rounds: int, min_artists: int, steps: int, rank: int, artist_epsilon: float | None
+    ) -> None:
         self._where = parts.field(
             ipywidgets.RadioButtons(
                 description="Relay", options=[_HERE, _THERE], value=_THERE if relay else _HERE, orientation="horizontal"
@@ -131,6 +141,18 @@ class HostPanel(Panel):
         self._steps = parts.field(number(description="Steps a round", value=steps, min=1, max=100_000))
         ranks = sorted({1, 2, 4, 8, 16, rank})
         self._rank = parts.field(ipywidgets.Dropdown(description="Rank of the adapter", options=ranks, value=rank))
+        self._noise = ipywidgets.Checkbox(
+            value=artist_epsilon is not None, description="Add noise that hides whole artists", indent=False
+        )
+        self._noise.layout.width = "auto"
+        self._noise.add_class("fedart-check")
+        self._epsilon = parts.field(
+            ipywidgets.BoundedFloatText(
+                description="Epsilon for each artist, over all rounds", value=artist_epsilon or 8.0, min=0.1, max=100.0
+            )
+        )
+        self._noise_text = ipywidgets.HTML(_ABOUT_NOISE)
+        self._noise.observe(lambda _change: self._sync(), "value")
         self._where.observe(lambda _change: self._sync(), "value")
         self._open = self._button("Open room", self._start_opening, icon="key", style="primary")
         self._opening = ipywidgets.HTML()
@@ -138,6 +160,8 @@ class HostPanel(Panel):
             self._where,
             self._address,
             parts.row(self._rounds, self._min, self._steps, self._rank),
+            parts.row(self._noise, self._epsilon),
+            self._noise_text,
             parts.row(self._open),
             self._opening,
             title="Open a room",
@@ -145,12 +169,14 @@ class HostPanel(Panel):
         self._link = Copyable(label="Invite link: whoever has it can enter the room")
         self._start = self._button("Start rounds", self.start_rounds, icon="play", style="primary")
         self._close_button = self._button("Close room", self.close_room, icon="stop", style="danger")
+        self._promise = ipywidgets.HTML()
         self._progress = ipywidgets.HTML()
         self._safety = ipywidgets.HTML()
         self._roster = ipywidgets.HTML()
         self._log = ipywidgets.HTML()
         self._room_card = parts.card(
             self._link,
+            self._promise,
             parts.row(self._start, self._close_button),
             self._progress,
             self._safety,
@@ -169,6 +195,8 @@ class HostPanel(Panel):
             if not here and not address:
                 raise RoundError("The relay's address is empty. Type it (http://…), or start a relay in this kernel.")
             chosen = {"rounds": self._rounds.value, "min_artists": self._min.value, "local_steps": self._steps.value}
+            if self._noise.value:
+                chosen["artist_epsilon"] = self._epsilon.value
             events = self._opening_events(address, chosen, int(self._rank.value), here=here)
             return self._begin("opening the room", events, on_event=self._show_opening, on_end=self._opened)
 
@@ -179,7 +207,9 @@ class HostPanel(Panel):
             yield Note("Starting a relay in this kernel")
             address = self._own_relay().url
         yield Note("Making the first shared adapter")
-        self.host.open_room(address, adapter=AdapterConfig(rank=rank, alpha=float(rank)), **chosen)
+        core_seed = 0 if "artist_epsilon" in chosen else None
+        adapter = AdapterConfig(rank=rank, alpha=float(rank), core_seed=core_seed)
+        self.host.open_room(address, adapter=adapter, **chosen)
 
     def _own_relay(self) -> RunningRelay:
         from fedart_nb.relay import serve_in_thread
@@ -238,6 +268,7 @@ class HostPanel(Panel):
         self._link.text = str(self.host.invite) if self.host.invite is not None else ""
         if self.host.plan is not None:
             self._round = (min(self.host.plan.number, self.host.plan.total), self.host.plan.total)
+        self._promise.value = promise_notice(self.host.promise)
         self._progress.value = parts.notice(self._now, title="Ready")
         self._draw_tables()
         self._sync()
@@ -298,8 +329,9 @@ class HostPanel(Panel):
         mine = busy and self.job is not None and not self.job.has_ended
         has_room = self.host.plan is not None
         with self._lock:
-            for control in (self._where, self._rounds, self._min, self._steps, self._rank, self._open):
+            for control in (self._where, self._rounds, self._min, self._steps, self._rank, self._noise, self._open):
                 control.disabled = busy
+            self._epsilon.disabled = busy or not self._noise.value
             self._address.disabled = busy or self._where.value == _HERE
             self._start.disabled = busy or not has_room
             self._close_button.disabled = not has_room or (mine and bool(self.job and self.job.is_cancelling))
@@ -310,5 +342,7 @@ class HostPanel(Panel):
         told = [("room", self.host.plan.room), ("artists", ", ".join(m.name for m in self._members()) or "none yet")]
         if self.value is not None:
             told.append(("rounds", f"{self.value.number} of {self.value.total}"))
+        if self.host.promise is not None:
+            told.append(("noise", self.host.promise.sentence))
         told.append(("privacy", MASKED_UPDATES[0].lower() + MASKED_UPDATES[1:]))
         return told

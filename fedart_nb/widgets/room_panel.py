@@ -14,7 +14,7 @@ from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Step, Updat
 from fedart_nb.jobs import Job
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
-from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, safety_card
+from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, promise_notice, safety_card
 
 if TYPE_CHECKING:
     from fedart_nb.session import Session
@@ -300,7 +300,8 @@ class RoomPanel(Panel):
                 ("the host waits", f"{parts.duration(plan.join_s)} or more, until {plan.min_artists} artists said yes"),
             ]
         )
-        return known + masked_updates(why=False)
+        noised = plan.protection == "artist"
+        return known + masked_updates(why=False) + (promise_notice(self.session.promise(plan)) if noised else "")
 
     def _sync(self) -> None:
         busy = self.is_busy

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from html import escape
 
+from fedart_nb.privacy.promise import ArtistPromise
 from fedart_nb.secagg.safety import SafetyNumber
 from fedart_nb.widgets import parts
 
-__all__ = ["MASKED_UPDATES", "masked_updates", "safety_card"]
+__all__ = ["MASKED_UPDATES", "masked_updates", "promise_notice", "safety_card"]
+
+_NOISED = "Noise hides whole artists"
 
 MASKED_UPDATES = "Updates leave masked: nobody sees yours by itself"
 
@@ -19,6 +22,17 @@ def masked_updates(*, why: bool = True) -> str:
         "only noise bounds it."
     )
     return parts.notice(text if why else "", level="info", title=MASKED_UPDATES)
+
+
+def promise_notice(promise: ArtistPromise | None) -> str:
+    """What the noise on whole artists is worth, and a table of what groups take off; "" without noise."""
+    if promise is None:
+        return ""
+    rows = [(str(group.colluders), f"{group.noise_multiplier:.2f}", f"{group.epsilon:.2f}") for group in promise.groups]
+    caption = f"Epsilon per artist, at delta {promise.delta:g}, by how many colluders put together what they know"
+    table = parts.table(("colluders", "noise left, in clip norms", "epsilon"), rows, caption=caption)
+    loud = promise.noise_to_signal > 2
+    return parts.notice(promise.sentence, level="warning" if loud else "info", title=_NOISED) + table
 
 
 def safety_card(number: SafetyNumber | None) -> str:

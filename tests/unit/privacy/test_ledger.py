@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fedart_nb.errors import BudgetExceeded, LedgerError, PrivacyError
-from fedart_nb.privacy.accounting import Gaussian, epsilon
+from fedart_nb.privacy.accounting import Gaussian, Skellam, epsilon
 from fedart_nb.privacy.ledger import Budget, Ledger
 from fedart_nb.privacy.statement import meaning_of, statement
 
@@ -309,3 +309,31 @@ def test_the_statement_says_what_where_and_under_which_epsilon(open_ledger: Open
 def test_odds_of_a_guess_grow_with_epsilon() -> None:
     assert "52.5 times in 100" in meaning_of(0.1, 1e-9, "picture")
     assert "88.1 times in 100" in meaning_of(2.0, 1e-9, "picture")
+
+
+def test_what_is_said_again_bit_by_bit_is_paid_for_once_and_another_thing_under_its_name_is_refused(
+    open_ledger: Open,
+) -> None:
+    noised = Skellam(variance=400.0, l2=20.0, l1=80.0)
+    first = open_ledger().spend(noised, purpose="round 1", once=("plan", "words"))
+    again = open_ledger().spend(noised, purpose="round 1", once=("plan", "words"))
+    assert again == first
+    assert len(open_ledger().entries) == 1
+    copied = open_ledger("copy", budget=None)
+    with pytest.raises(LedgerError, match="Round 1 was already paid for, with something else"):
+        copied.spend(noised, purpose="round 1", once=("plan", "other words"))
+    with pytest.raises(LedgerError, match="already paid for"):
+        open_ledger().spend(Skellam(variance=500.0, l2=20.0, l1=80.0), purpose="round 1", once=("plan", "words"))
+    open_ledger().spend(noised, purpose="round 1", once=("second attempt", "words"))
+    assert len(open_ledger().entries) == 2
+
+
+def test_an_artists_ledger_names_its_neighbours_and_what_colluders_do(open_ledger: Open) -> None:
+    ledger = open_ledger(budget=Budget(epsilon=8.0, delta=1e-3, unit="artist"))
+    ledger.spend(Skellam(variance=400.0, l2=20.0, l1=80.0), purpose="round 1", record={"pictures": 5})
+    told = statement(ledger)
+    assert ledger.to_json()["neighbours"].startswith("one artist's update replaced by zeros")
+    assert "| round 1 | 1 (Skellam) | 1 | 1 |" in told
+    assert "replaced by zeros" in told
+    assert "more colluders" in told
+    assert "Pictures that are nearly the same" not in told

@@ -27,6 +27,7 @@ from fedart_nb.events import (
     UpdateSent,
     Waiting,
 )
+from fedart_nb.privacy import ArtistPromise, SkellamSum
 from fedart_nb.widgets import art_panel
 
 
@@ -152,7 +153,10 @@ def open_widgets():
     return lambda: len(ipywidgets.widgets.widget._instances)
 
 
-PLAN = SimpleNamespace(number=1, total=2, local_steps=5, batch=8, rank=4, join_s=30.0, min_artists=3)
+PLAN = SimpleNamespace(number=1, total=2, local_steps=5, batch=8, rank=4, join_s=30.0, min_artists=3, protection="none")
+PROMISE = ArtistPromise(
+    SkellamSum(size=896, artists=10, survivors=7, clip_norm=0.3, noise_multiplier=1.6, seed=bytes(32)), 2, 1e-3
+)
 
 
 class FakeRoomSession(FakeSession):
@@ -168,6 +172,7 @@ class FakeRoomSession(FakeSession):
         self.left = 0
         self.side = SimpleNamespace(shared=b"x" * 33_000)
         self.safety_number: Any = None
+        self.plan = PLAN
         self.invite = SimpleNamespace(url="http://127.0.0.1:8765")
 
     def join(self, invite: Any = None) -> None:
@@ -178,13 +183,16 @@ class FakeRoomSession(FakeSession):
     def leave(self) -> None:
         self.left += 1
 
+    def promise(self, plan: Any) -> Any:
+        return PROMISE if plan.protection == "artist" else None
+
     def held_out_loss(self, *, shared: float = 1.0, personal: float = 1.0) -> float:
         return 0.5 if not shared else 0.4
 
     def rounds(self, *, consent: Any = None) -> Any:
         yield Joined("studio", self.name)
         for number in range(1, self.total + 1):
-            plan = SimpleNamespace(**{**vars(PLAN), "number": number, "total": self.total})
+            plan = SimpleNamespace(**{**vars(self.plan), "number": number, "total": self.total})
             agreed = consent(plan)
             self.answers.append(agreed)
             if agreed:
@@ -221,6 +229,7 @@ class FakeHost:
         self.members: dict[str, FakeMember] = {}
         self.opened_with: list[tuple[Any, dict[str, Any]]] = []
         self.safety_number: Any = None
+        self.promise: Any = None
         self.closed = 0
         self.gate = threading.Semaphore(0) if gated else None
 
@@ -228,6 +237,7 @@ class FakeHost:
         if self.fail is not None:
             raise self.fail
         self.opened_with.append((relay, settings))
+        self.promise = PROMISE if "artist_epsilon" in settings else None
         self.plan = SimpleNamespace(room="studio", number=1, total=settings["rounds"])
         self.invite = f"fedart+{relay}/studio#token=very-secret&host=0"
         return self.invite

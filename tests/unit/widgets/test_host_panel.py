@@ -136,3 +136,29 @@ def test_a_host_that_is_already_in_its_room_shows_it(make_host):
 def test_what_masks_hide_stands_there_from_the_start(make_host):
     first = HostPanel(make_host()).children[2].value
     assert MASKED_UPDATES in first
+
+
+def test_noise_on_whole_artists_is_switched_on_with_a_core_and_told_before_the_first_round(make_host):
+    host = make_host()
+    panel = HostPanel(host, relay="http://127.0.0.1:8765", rank=4)
+    assert panel._epsilon.disabled
+    panel._noise.value = True
+    panel._epsilon.value = 3.0
+    assert not panel._epsilon.disabled
+    panel.open_room()
+    _, settings = host.opened_with[0]
+    assert settings["artist_epsilon"] == 3.0
+    assert settings["adapter"].core_seed == 0
+    shown = panel._promise.value
+    assert "At 10 artists this noise is 5.7 times your signal in each of 2 rounds" in shown
+    assert "Against 7 nothing is promised" in shown
+    assert shown.count("<tr>") == 5, "a head, and four sizes of groups"
+    assert "5.7 times your signal" in panel._repr_mimebundle_()["text/plain"]
+
+
+def test_without_noise_nothing_of_it_is_asked_of_the_host(make_host):
+    host = make_host()
+    panel = opened(host)
+    assert "artist_epsilon" not in host.opened_with[0][1]
+    assert host.opened_with[0][1]["adapter"].core_seed is None
+    assert panel._promise.value == ""

@@ -154,3 +154,18 @@ def test_an_invite_link_is_not_saved_with_the_notebook(room_session):
     bundle = panel._repr_mimebundle_()
     assert "very-secret" not in bundle["text/html"] + bundle["text/plain"]
     assert MASKED_UPDATES[1:] in bundle["text/html"]
+
+
+def test_the_plan_says_how_loud_its_noise_is_and_what_groups_take_off(room_session):
+    session = room_session(rounds=1)
+    session.plan.protection = "artist"
+    panel = RoomPanel(session)
+    seen = []
+    when_asked(panel, lambda p: (seen.append(p._terms.value), p.skip()))
+    try:
+        panel.join("link").wait(20)
+    finally:
+        session.plan.protection = "none"
+    assert "At 10 artists this noise is 5.7 times your signal" in seen[0]
+    assert "takes it off: epsilon" in seen[0]
+    assert "noise left, in clip norms" in seen[0]
