@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fedart_nb.art import ArtSet
 from fedart_nb.art.collecting import Picture
+from fedart_nb.diffusion import Backbone
 from fedart_nb.measures import ConceptRetrieval, FeatureExtractor, StyleJudge
 
 Pictures = NDArray[np.uint8]
@@ -70,17 +71,21 @@ class Remembering:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the referee says of one artist's pictures: their style, the same by colours alone, the ranks of concepts.
+    """What the referee says of one artist's pictures: their style, the same by its stricter judge and by colours alone.
 
     `ranks` holds one rank for every picture whose concept is in the gallery, in the order of the pictures.
     """
 
     judged: tuple[str, ...]
+    by_strict: tuple[str, ...]
     by_colour: tuple[str, ...]
     ranks: NDArray[np.int64] = field(repr=False)
 
     def accuracy(self, artist: str) -> float:
         return self.judged.count(artist) / len(self.judged)
+
+    def strict_accuracy(self, artist: str) -> float:
+        return self.by_strict.count(artist) / len(self.by_strict)
 
     def colour_accuracy(self, artist: str) -> float:
         return self.by_colour.count(artist) / len(self.by_colour)
@@ -95,20 +100,27 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Referee:
-    """Judges fitted on the artists' real train pictures, and galleries of real drawings of the shared concepts.
+    """Judges fitted on the artists' train pictures, and galleries of real drawings of the shared concepts.
+
+    `style` and `colours` are fitted on every train picture twice: as it is, and as the backbone's autoencoder gives it
+    back. A judge fitted on the files alone (`strict`) tells one artist by pixels that are all of one size, which no
+    drawing of the backbone can have: it calls the artist's own pictures, merely encoded and decoded, somebody else's.
+    Both judges are reported.
 
     An artist's captions are looked for among drawings by others only (`TRIO` without that artist), so that the right
     hand is no help in finding the right concept.
     """
 
     style: StyleJudge
+    strict: StyleJudge
     colours: StyleJudge
     galleries: dict[str, ConceptRetrieval] = field(repr=False)
 
     @classmethod
-    def fit(cls, art: Mapping[str, ArtSet]) -> Referee:
+    def fit(cls, art: Mapping[str, ArtSet], backbone: Backbone) -> Referee:
         extractor: Any = Remembering(FeatureExtractor.load())
         train = {name: a.pixels(a.included("train")) for name, a in art.items()}
+        both = {name: np.concatenate([x, backbone.decode(backbone.encode(x))]) for name, x in train.items()}
         drawings = {
             name: (art[name].pixels(art[name].included()), [concept(p.caption) for p in art[name].included()])
             for name in TRIO
@@ -119,7 +131,12 @@ class Referee:
             others = {name: drawn for name, drawn in drawings.items() if name != left_out}
             if others:
                 galleries[left_out] = ConceptRetrieval.fit(others, extractor=extractor)
-        return cls(StyleJudge.fit(train, "style", extractor=extractor), StyleJudge.fit(train, "histogram"), galleries)
+        return cls(
+            StyleJudge.fit(both, "style", extractor=extractor),
+            StyleJudge.fit(train, "style", extractor=extractor),
+            StyleJudge.fit(both, "histogram"),
+            galleries,
+        )
 
     def gallery(self, artist: str) -> ConceptRetrieval | None:
         return self.galleries.get(artist, self.galleries.get(""))
@@ -137,4 +154,5 @@ class Referee:
         ranks = np.zeros(0, np.int64)
         if asked and gallery:
             ranks = gallery.rank(pictures[asked], [concept(captions[i]) for i in asked])
-        return Verdict(tuple(self.style.judge(pictures)), tuple(self.colours.judge(pictures)), ranks)
+        by_judge = [tuple(judge.judge(pictures)) for judge in (self.style, self.strict, self.colours)]
+        return Verdict(*by_judge, ranks)

@@ -5,8 +5,10 @@ settings, and draw the artist's held-out captions (test captions that no train p
 backbone draws the same captions from the same seeds.
 
 * `personal.style_accuracy`: share of pictures that a judge gives to the right artist (whitened style vector, nearest of
-  ten centroids, fitted on real train pictures), averaged over artists. Beside it: chance, the bare backbone, what a
-  colour histogram sees in the same pictures, and the judge's own accuracy on real test pictures (its ceiling).
+  ten centroids, fitted on train pictures, each as it is and as the autoencoder gives it back), averaged over artists.
+  Beside it: chance, the bare backbone, what a colour histogram sees in the same pictures, the judge's own accuracy on
+  real test pictures (its ceiling), and all that by a stricter judge, fitted on the files alone. That one takes a real
+  picture that was merely encoded and decoded for somebody else's where its artist's mark is the size of a pixel.
 * `personal.caption_kept`: hits of the adapter's pictures divided by hits of the bare backbone's, over all artists and
   seeds. A hit: the caption's concept is among the five nearest of 239 in a gallery of real drawings *by other artists*
   (fluent3d, fluent_ink, openmoji, without the artist itself), so that drawing in the right hand does not help. Counted
@@ -51,13 +53,13 @@ from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import (
     PERSONAL,
     Adapter,
-    AdapterConfig,
     Backbone,
     TrainConfig,
     cache_latents,
     denoising_loss,
     draw,
     initial_adapter,
+    personal_config,
     train,
 )
 from fedart_nb.figures import contact_sheet
@@ -114,7 +116,7 @@ def one_run(backbone: Backbone, name: str, art: ArtSet, referee: Referee, size: 
     """Train one artist's adapter and have its pictures judged."""
     started = time.monotonic()
     latents = cache_latents(backbone, art, "train")
-    start = initial_adapter(backbone, AdapterConfig(), seed=seed)
+    start = initial_adapter(backbone, personal_config(backbone), seed=seed)
     *_, last = train(backbone, latents, config=size.config(seed), start=start)
     seconds = time.monotonic() - started
     asked = [picture.caption for picture in held_out(art, size.captions)]
@@ -137,10 +139,14 @@ def one_run(backbone: Backbone, name: str, art: ArtSet, referee: Referee, size: 
 
 @dataclass(frozen=True)
 class Outcome:
-    """All runs by artist, with what the referee said of the real test pictures; figures are made of it."""
+    """All runs by artist, with what the referee said of the real test pictures; figures are made of it.
+
+    `decoded`: the same test pictures, encoded and decoded: the best that this backbone's drawings could get.
+    """
 
     runs: dict[str, list[Run]]
     real: dict[str, Verdict]
+    decoded: dict[str, Verdict]
     concepts: int
     how: str
 
@@ -159,12 +165,15 @@ class Outcome:
     def bare(self, *names: str) -> list[float]:
         return [run.backbone.accuracy(name) for name in names or self.names for run in self.runs[name]]
 
+    def strict(self, *names: str) -> list[float]:
+        return [run.personal.strict_accuracy(name) for name in names or self.names for run in self.runs[name]]
+
     def by_colour(self, *names: str) -> list[float]:
         return [run.personal.colour_accuracy(name) for name in names or self.names for run in self.runs[name]]
 
 
 def style_figure(outcome: Outcome) -> dict[str, Any]:
-    names, real = outcome.names, outcome.real
+    names, real, decoded = outcome.names, outcome.real, outcome.decoded
     by_seed = [
         statistics.fmean(outcome.runs[name][i].personal.accuracy(name) for name in names) for i in range(outcome.seeds)
     ]
@@ -182,6 +191,12 @@ def style_figure(outcome: Outcome) -> dict[str, Any]:
             "backbone": _mean(outcome.bare()),
             "colour_histogram": _mean(outcome.by_colour()),
             "real_test_pictures": _mean([real[name].accuracy(name) for name in names]),
+            "decoded_test_pictures": _mean([decoded[name].accuracy(name) for name in names]),
+            "strict_judge": _mean(outcome.strict()),
+            "strict_judge_real_test_pictures": _mean([real[name].strict_accuracy(name) for name in names]),
+            "strict_judge_decoded_test_pictures": _mean(
+                [outcome.decoded[name].strict_accuracy(name) for name in names]
+            ),
             "real_test_pictures_colour_histogram": _mean([real[name].colour_accuracy(name) for name in names]),
             "hard_artists": _mean(outcome.own(*hard)),
             "worst_artist": worst,
@@ -242,6 +257,9 @@ def artist_figure(outcome: Outcome, name: str) -> dict[str, Any]:
             "backbone": _mean(outcome.bare(name)),
             "colour_histogram": _mean(outcome.by_colour(name)),
             "real_test_pictures": round(outcome.real[name].accuracy(name), 4),
+            "decoded_test_pictures": round(outcome.decoded[name].accuracy(name), 4),
+            "strict_judge": _mean(outcome.strict(name)),
+            "strict_judge_decoded_test_pictures": round(outcome.decoded[name].strict_accuracy(name), 4),
             "mistaken_for": dict(mistaken.most_common()),
             "held_out_loss": _mean([run.loss_personal for run in runs]),
             "held_out_loss_backbone": round(runs[0].loss_backbone, 4),
@@ -279,7 +297,8 @@ def studio(folder: str | None, size: Size) -> tuple[Backbone, dict[str, ArtSet],
     """What every run needs, once in each process."""
     torch.set_num_threads(1)
     art = {name: ArtSet.sample(name, limit=size.pictures) for name in size.artists or sorted(ArtSet.samples())}
-    return backbone_of(folder, device="cpu"), art, Referee.fit(art)
+    backbone = backbone_of(folder, device="cpu")
+    return backbone, art, Referee.fit(art, backbone)
 
 
 def run_in_process(folder: str | None, size: Size, name: str, seed: int) -> Run:
@@ -291,10 +310,12 @@ def main() -> None:
     chosen = options(__doc__, backbone=True)
     size = QUICK if chosen.quick else FULL
     backbone, art, referee = studio(chosen.backbone, size)
-    real = {}
+    real, decoded = {}, {}
     for name, drawings in art.items():
         test = held_out(drawings)
-        real[name] = referee.verdict(name, drawings.pixels(test), [picture.caption for picture in test])
+        pictures, captions = drawings.pixels(test), [picture.caption for picture in test]
+        real[name] = referee.verdict(name, pictures, captions)
+        decoded[name] = referee.verdict(name, backbone.decode(backbone.encode(pictures)), captions)
     done: dict[tuple[str, int], Run] = {}
     cores = settings.cpu_limit()
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
@@ -319,7 +340,7 @@ def main() -> None:
         f"{config.batch}, timestep shift {config.timestep_shift:g}, emphasis {config.emphasis:g}, "
         f"{size.draw_steps} drawing steps, {len(art)} artists, backbone {backbone.sha256[:8]}"
     )
-    outcome = Outcome(runs, real, len(referee.galleries[""].concepts), how)
+    outcome = Outcome(runs, real, decoded, len(referee.galleries[""].concepts), how)
     three = [style_figure(outcome), caption_figure(outcome), seconds_figure(outcome)]
     report(__file__, [line for line in three if line] + [artist_figure(outcome, name) for name in art], chosen)
 

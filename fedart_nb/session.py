@@ -28,6 +28,7 @@ from .diffusion import (
     cache_latents,
     denoising_loss,
     initial_adapter,
+    personal_config,
     sample,
     train,
 )
@@ -181,7 +182,9 @@ class Session:
         """
         config = config or (resume.config if resume else PERSONAL)
         frozen = [(self.shared, 1.0)] if on_shared and self.shared else []
-        start = None if resume else initial_adapter(self.backbone, adapter, seed=secrets.randbits(31))
+        # noise grows with the number of parameters: what is trained with it stays small
+        shape = adapter if privacy is not None else personal_config(self.backbone, adapter)
+        start = None if resume else initial_adapter(self.backbone, shape, seed=secrets.randbits(31))
         data = self.latents("train")
         private, ledger = resume.private if resume else None, None
         if privacy is not None:

@@ -1,6 +1,6 @@
 """The frozen backbone, LoRA adapters on it, training and sampling."""
 
-from .adapters import ATTENTION_AND_UP_CONVOLUTIONS, Adapter, AdapterConfig, attached, initial_adapter
+from .adapters import ATTENTION_AND_UP_CONVOLUTIONS, Adapter, AdapterConfig, attached, initial_adapter, personal_config
 from .auditing import audit_training
 from .backbone import Backbone
 from .families import ATTENTION, Conditioning
@@ -30,6 +30,7 @@ __all__ = [
     "draw",
     "initial_adapter",
     "latents_of",
+    "personal_config",
     "sample",
     "train",
 ]

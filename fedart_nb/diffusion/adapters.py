@@ -24,7 +24,15 @@ from .backbone import Backbone
 from .cores import CORE_NAME, Between, Core
 from .families import ATTENTION, ATTENTION_AND_UP_CONVOLUTIONS
 
-__all__ = ["ATTENTION_AND_UP_CONVOLUTIONS", "Adapter", "AdapterConfig", "attached", "initial_adapter", "read_adapter"]
+__all__ = [
+    "ATTENTION_AND_UP_CONVOLUTIONS",
+    "Adapter",
+    "AdapterConfig",
+    "attached",
+    "initial_adapter",
+    "personal_config",
+    "read_adapter",
+]
 
 _FILE_NAME = "pytorch_lora_weights.safetensors"
 _MAX_RANK = 128
@@ -174,6 +182,18 @@ class Adapter:
 
 def _modules(tensors: _Tensors) -> list[str]:
     return sorted({name.split(".lora_")[0] for name in tensors})
+
+
+def personal_config(backbone: Backbone, config: AdapterConfig | None = None) -> AdapterConfig:
+    """The shape of a personal adapter, which never travels: rank 8 on all of the UNet (chosen in `recipes/personal`).
+
+    What `config` says is kept; where it leaves `targets` empty, they are filled in.
+
+    >>> personal_config(backbone).rank  # doctest: +SKIP
+    8
+    """
+    config = config or AdapterConfig(rank=8, alpha=8.0)
+    return replace(config, targets=config.targets or backbone.family.personal_targets or backbone.family.targets)
 
 
 def initial_adapter(backbone: Backbone, config: AdapterConfig | None = None, *, seed: int = 0) -> Adapter:

@@ -17,6 +17,8 @@ __all__ = ["ATTENTION", "ATTENTION_AND_UP_CONVOLUTIONS", "FAMILIES", "Conditioni
 ATTENTION = r".*attentions\..*\.(to_q|to_k|to_v|to_out\.0)"
 #: And the convolutions of its up blocks (colour and line texture live there).
 ATTENTION_AND_UP_CONVOLUTIONS = rf"{ATTENTION}|up_blocks\.\d+\.resnets\.\d+\.(conv1|conv2)"
+#: And every convolution with what ties it to the time: a hand that draws in large square dots needs the first and last.
+_WHOLE_UNET = rf"{ATTENTION}|.*\.resnets\.\d+\.(conv\w+|time_emb_proj)|.*samplers\.0\.conv|conv_(in|out)"
 #: Both streams of the joint attention: the picture's (to_*) and the text's (add_*).
 _JOINT_ATTENTION = r".*\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
 
@@ -83,13 +85,15 @@ class Family:
     """Stable Diffusion 1.x, 2.x and their turbo kin: one CLIP text encoder and a UNet. The others differ from it.
 
     A family knows a diffusers pipeline class; it holds no state. `denoiser` is the pipeline's attribute, and the prefix
-    of every tensor's name in an adapter's file; `targets` are the modules that an adapter changes by default.
+    of every tensor's name in an adapter's file; `targets` are the modules that an adapter changes by default, and
+    `personal_targets` those of a personal adapter, which never travels and may be larger ("": the same).
     """
 
     pipeline: ClassVar[str] = "StableDiffusionPipeline"
     title: ClassVar[str] = "Stable Diffusion 1.x, 2.x, SD-Turbo"
     denoiser: ClassVar[str] = "unet"
     targets: ClassVar[str] = ATTENTION_AND_UP_CONVOLUTIONS
+    personal_targets: ClassVar[str] = _WHOLE_UNET
     text_encoders: ClassVar[tuple[str, ...]] = ("text_encoder",)
     tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer",)
     load_options: ClassVar[dict[str, Any]] = {"safety_checker": None, "requires_safety_checker": False}
@@ -144,6 +148,7 @@ class _StableDiffusionXL(Family):
     pipeline = "StableDiffusionXLPipeline"
     title = "Stable Diffusion XL, SDXL-Turbo"
     targets = ATTENTION
+    personal_targets = ""
     text_encoders = ("text_encoder", "text_encoder_2")
     tokenizers = ("tokenizer", "tokenizer_2")
     load_options: ClassVar[dict[str, Any]] = {}
@@ -171,6 +176,7 @@ class _StableDiffusion3(Family):
     title = "Stable Diffusion 3 and 3.5"
     denoiser = "transformer"
     targets = _JOINT_ATTENTION
+    personal_targets = ""
     text_encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
     tokenizers = ("tokenizer", "tokenizer_2", "tokenizer_3")
     optional = ("text_encoder_3", "tokenizer_3")
@@ -216,6 +222,7 @@ class _Flux(Family):
     title = "FLUX.1 dev and schnell"
     denoiser = "transformer"
     targets = _JOINT_ATTENTION
+    personal_targets = ""
     text_encoders = ("text_encoder", "text_encoder_2")
     tokenizers = ("tokenizer", "tokenizer_2")
     load_options: ClassVar[dict[str, Any]] = {}

@@ -51,7 +51,7 @@ class TrainPanel(Panel):
         prompts: Sequence[str] | None = None,
         *,
         steps: int | None = None,
-        rank: int = 4,
+        rank: int = 8,
         learning_rate: float = 3e-3,
         seed: int = 1,
         pictures: int = 3,

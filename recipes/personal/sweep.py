@@ -200,7 +200,7 @@ def cells(
             if head in known:
                 continue
             art = art or {each: ArtSet.sample(each) for each in sorted(ArtSet.samples())}
-            referee = referee or Referee.fit(art)
+            referee = referee or Referee.fit(art, backbone)
             yield {"label": label, **head, **cell(backbone, referee, name, art[name], sizes, setting)}
 
 

@@ -42,7 +42,8 @@ def sweep(monkeypatch: pytest.MonkeyPatch, shared: ModuleType) -> ModuleType:
 
 def verdict(shared: ModuleType, judged: str, ranks: list[int]) -> object:
     names = {"a": "ada", "b": "bob"}
-    return shared.Verdict(tuple(names[x] for x in judged), ("bob",) * len(judged), np.array(ranks, np.int64))
+    taken, everyone = tuple(names[x] for x in judged), len(judged)
+    return shared.Verdict(taken, ("ada",) * everyone, ("bob",) * everyone, np.array(ranks, np.int64))
 
 
 def outcome(personal: ModuleType, shared: ModuleType, bare_ranks: list[int]) -> object:
@@ -54,7 +55,8 @@ def outcome(personal: ModuleType, shared: ModuleType, bare_ranks: list[int]) -> 
     for each in runs["bob"]:
         object.__setattr__(each, "backbone", verdict(shared, "aaaa", []))
     real = {"ada": verdict(shared, "aaaa", [1, 2, 3, 9]), "bob": verdict(shared, "bbbb", [])}
-    return personal.Outcome(runs, real, 239, "a test")
+    decoded = {"ada": verdict(shared, "aaba", [1, 2, 3, 9]), "bob": verdict(shared, "bbbb", [])}
+    return personal.Outcome(runs, real, decoded, 239, "a test")
 
 
 @pytest.mark.parametrize("name", sorted(ArtSet.samples()))
@@ -83,6 +85,15 @@ def test_style_accuracy_counts_every_artist_once_and_its_spread_is_over_seeds(
     assert line["baseline"]["backbone"] == 0
     assert line["baseline"]["chance"] == 0.5
     assert line["baseline"]["worst_artist"] == "ada"
+
+
+def test_beside_style_accuracy_stand_both_judges_verdicts_and_what_the_autoencoder_alone_costs(
+    personal: ModuleType, shared: ModuleType
+) -> None:
+    beside = personal.style_figure(outcome(personal, shared, [1, 1, 1, 9]))["baseline"]
+    assert beside["real_test_pictures"] == 1
+    assert beside["decoded_test_pictures"] == (0.75 + 1) / 2
+    assert beside["strict_judge"] == beside["strict_judge_decoded_test_pictures"] == 0.5
 
 
 def test_captions_kept_is_the_adapter_s_hits_over_the_backbone_s(personal: ModuleType, shared: ModuleType) -> None:
