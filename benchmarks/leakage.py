@@ -38,7 +38,7 @@ from _report import backbone_of, measure, options, report
 from numpy.typing import NDArray
 
 from fedart_nb.art import ArtSet
-from fedart_nb.attacks.participation import Suspects, auc, flat
+from fedart_nb.attacks.participation import Flat, Shadows, Suspects, flat
 from fedart_nb.diffusion import (
     Adapter,
     Backbone,
@@ -55,7 +55,6 @@ from fedart_nb.privacy.planning import default_delta, solve_noise
 from fedart_nb.rounds import aggregate, pack, unpack
 from fedart_nb.rounds.tensors import metadata_of
 
-Flat = NDArray[np.float32]
 EPSILON, PRIVATE_RATE = 8.0, 2e-2
 HALVES = 2
 
@@ -113,27 +112,6 @@ def federated(
                 total[f"unet.{name}"] += delta
         shared = pack(aggregate("fedavg", unpack(shared), total, len(members)), metadata_of(shared))
     return Adapter.from_bytes(shared)
-
-
-@dataclass(frozen=True)
-class Shadows:
-    """Updates of every artist's two members, as vectors, and the suspects: all that cohorts are made of."""
-
-    suspects: Suspects
-    members: Mapping[str, Sequence[Sequence[Flat]]]  # artist: two members: repeated updates
-
-    def curve(self, target: str, size: int, cohorts: int, rng: np.random.Generator) -> float:
-        """Area under the curve for one target, cohorts of `size` with and without it."""
-        others = [(name, half) for name in self.members if name != target for half in range(HALVES)]
-        seen: dict[bool, list[Flat]] = {True: [], False: []}
-        for number in range(2 * cohorts):
-            inside = number % 2 == 0
-            chosen = rng.permutation(len(others))[: size - inside]
-            who = [others[i] for i in chosen] + ([(target, int(rng.integers(HALVES)))] if inside else [])
-            drawn = [self.members[n][h][int(rng.integers(len(self.members[n][h])))] for n, h in who]
-            seen[inside].append(np.mean(drawn, axis=0))
-        column = self.suspects.names.index(target)
-        return auc(self.suspects.scores(seen[True])[:, column], self.suspects.scores(seen[False])[:, column])
 
 
 def shadows(
@@ -200,10 +178,10 @@ def linkage(found: Mapping[str, Shadows], size: Size) -> list[dict[str, Any]]:
     """Figures of all ways to look, from shadows named "first", "later" and "eps8"."""
     curves: dict[tuple[str, int], list[float]] = {}
     for (name, shadow), n in product(found.items(), (1, 3, 5, 10)):
-        if n > HALVES * (len(shadow.members) - 1):  # not enough members to fill a federation without the target
+        if n > min(shadow.largest(target) for target in shadow.members):
             continue
         rng = np.random.default_rng(n)
-        curves[name, n] = [shadow.curve(target, n, size.cohorts, rng) for target in shadow.members]
+        curves[name, n] = [shadow.auc(target, n, cohorts=size.cohorts, rng=rng) for target in shadow.members]
     estimates = {key: bootstrap(values, rng=np.random.default_rng(0)) for key, values in curves.items()}
 
     def line(name: str, key: tuple[str, int], beside: dict[str, tuple[str, int]], what: str) -> dict[str, Any]:

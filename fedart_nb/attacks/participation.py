@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from ..errors import AttackError
 from ..rounds.tensors import Tensors
 
-__all__ = ["Suspects", "auc", "flat"]
+__all__ = ["Flat", "Shadows", "Suspects", "auc", "flat"]
+
+Flat = NDArray[np.float32]
 
 _RIDGE = 0.1
 
 
-def flat(update: Tensors) -> NDArray[np.float32]:
+def flat(update: Tensors) -> Flat:
     """All numbers of an update in one vector, by tensors' names; each tensor brought to unit mean square.
 
     A's and B's changes differ in size by orders, and so do layers'.
@@ -48,8 +50,8 @@ class Suspects:
     """
 
     names: tuple[str, ...]
-    middle: NDArray[np.float32] = field(repr=False)
-    directions: NDArray[np.float32] = field(repr=False)
+    middle: Flat = field(repr=False)
+    directions: Flat = field(repr=False)
 
     @classmethod
     def of(cls, references: Mapping[str, Sequence[Tensors]]) -> Suspects:
@@ -78,7 +80,7 @@ class Suspects:
         """
         return dict(zip(self.names, self.scores([flat(update)])[0].tolist(), strict=True))
 
-    def scores(self, updates: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    def scores(self, updates: Sequence[Flat]) -> NDArray[np.float64]:
         """The same for updates that `flat` made: (updates, names)."""
         if any(update.shape != self.middle.shape for update in updates):
             raise AttackError(
@@ -89,6 +91,48 @@ class Suspects:
         seen /= np.linalg.norm(seen, axis=1, keepdims=True).clip(1e-30)
         gram = self.directions @ self.directions.T + _RIDGE * np.eye(len(self.names))
         return np.asarray(np.linalg.solve(gram, self.directions @ seen.T).T, np.float64)
+
+
+@dataclass(frozen=True)
+class Shadows:
+    """What shadow federations are made of: every artist's members, and each member's update, repeated.
+
+    Two members of an artist have no picture in common, so that it is the hand that is found, not the pictures.
+
+    Attributes:
+        suspects: made of works that none of the members trained on.
+        members: by artist (the suspects' names), one or more members, and one or more updates of each, from `flat`.
+    """
+
+    suspects: Suspects
+    members: Mapping[str, Sequence[Sequence[Flat]]] = field(repr=False)
+
+    def largest(self, target: str) -> int:
+        """The most places of a federation that can be filled without the target."""
+        return sum(len(members) for name, members in self.members.items() if name != target)
+
+    def auc(self, target: str, artists: int, *, cohorts: int, rng: np.random.Generator) -> float:
+        """How well sums of so many artists' updates with the target are told from those without, from 0 to 1.
+
+        Args:
+            cohorts: so many federations with the target, and so many without, drawn anew.
+
+        Raises:
+            AttackError: more artists than there are members beside the target's.
+        """
+        others = [(name, i) for name, held in self.members.items() if name != target for i in range(len(held))]
+        if not 1 <= artists <= len(others):
+            raise AttackError(f"A federation of {artists}; there are {len(others)} members beside {target!r}.")
+        seen: dict[bool, list[Flat]] = {True: [], False: []}
+        for number in range(2 * cohorts):
+            inside = number % 2 == 0
+            who = [others[i] for i in rng.permutation(len(others))[: artists - inside]]
+            if inside:
+                who.append((target, int(rng.integers(len(self.members[target])))))
+            updates = [self.members[name][i] for name, i in who]
+            seen[inside].append(np.mean([each[int(rng.integers(len(each)))] for each in updates], axis=0))
+        column = self.suspects.names.index(target)
+        return auc(self.suspects.scores(seen[True])[:, column], self.suspects.scores(seen[False])[:, column])
 
 
 def auc(with_it: NDArray[np.float64], without: NDArray[np.float64]) -> float:

@@ -2,6 +2,7 @@
 
 from fedart_nb.figures.curves import loss_curve, smoothed
 from fedart_nb.figures.drawn import Drawn, table_html
+from fedart_nb.figures.linkage import linkage_bars
 from fedart_nb.figures.privacy import gradient_norms, spending
 from fedart_nb.figures.relay import relay_view
 from fedart_nb.figures.risk import risk_corridor
@@ -13,6 +14,7 @@ __all__ = [
     "Drawn",
     "contact_sheet",
     "gradient_norms",
+    "linkage_bars",
     "loss_curve",
     "png_bytes",
     "relay_view",
