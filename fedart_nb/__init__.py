@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         NoisePanel,
         RelayViewPanel,
         RoomPanel,
+        StyleLeakPanel,
         StylePanel,
         TrainPanel,
     )
@@ -57,6 +58,7 @@ __all__ = [
     "RelayViewPanel",
     "RoomPanel",
     "Session",
+    "StyleLeakPanel",
     "StylePanel",
     "TrainConfig",
     "TrainPanel",
@@ -87,6 +89,7 @@ _HOMES = {
     "RelayViewPanel": "widgets",
     "RoomPanel": "widgets",
     "Session": "session",
+    "StyleLeakPanel": "widgets",
     "StylePanel": "widgets",
     "TrainConfig": "diffusion",
     "TrainPanel": "widgets",

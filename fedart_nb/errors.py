@@ -15,6 +15,7 @@
     ├── PrivacyError        a promise of privacy that cannot be kept     → another epsilon, noise or number of steps
     │   ├── BudgetExceeded    training would cost more than is left      → more noise, fewer steps, a larger budget
     │   └── LedgerError       a ledger is damaged or was changed         → what the message says; nothing is trained
+    ├── AttackError         an attack cannot be set up like this         → another view, or other knowledge
     ├── MeasureError        pictures or features cannot be measured      → give what the message expects
     └── MissingExtra        an optional library is not installed         → the pip line in the message
 
@@ -26,6 +27,7 @@ from __future__ import annotations
 __all__ = [
     "AdapterError",
     "ArtError",
+    "AttackError",
     "BackboneError",
     "BudgetExceeded",
     "FedArtError",
@@ -106,6 +108,10 @@ class BudgetExceeded(PrivacyError):
 
 class LedgerError(PrivacyError):
     """A privacy ledger is damaged, was changed by hand, or belongs to another artist, room or unit."""
+
+
+class AttackError(FedArtError):
+    """An attack lacks something that it needs, or was given what contradicts itself."""
 
 
 class MeasureError(FedArtError):

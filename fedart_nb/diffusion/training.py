@@ -33,7 +33,16 @@ from .optimisers import moments_of, optimiser_of, restore
 from .private import Canaries, Factors, PrivateTraining, learning_factors
 from .stepping import agreed_privacy, stepper
 
-__all__ = ["PERSONAL", "TrainConfig", "TrainState", "denoising_loss", "train"]
+__all__ = [
+    "PERSONAL",
+    "Draws",
+    "TrainConfig",
+    "TrainState",
+    "denoising_loss",
+    "draws_of",
+    "picture_losses",
+    "train",
+]
 
 #: Fixed noise of validation: the same numbers for every adapter, so that differences are the adapters'.
 _VALIDATION_SEED = 20_240_229
@@ -248,7 +257,7 @@ def train(
 
         def losses(index: torch.Tensor) -> torch.Tensor:
             with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
-                return keep_apart(_losses(backbone, data, config, generator, index))
+                return keep_apart(picture_losses(backbone, data, config, generator, index))
 
         take_step = undo.enter_context(
             stepper(
@@ -373,17 +382,31 @@ def _loss_now(backbone: Backbone, data: LatentSet, draws: int = _VALIDATION_DRAW
     return total / (draws * len(x))
 
 
-def _losses(
+@dataclass(frozen=True)
+class Draws:
+    """What chance decides in one step about n pictures: which captions are dropped, timesteps, and noise."""
+
+    dropped: torch.Tensor
+    t: torch.Tensor
+    eps: torch.Tensor
+
+
+def draws_of(backbone: Backbone, n: int, config: TrainConfig, generator: torch.Generator) -> Draws:
+    """Draw them; who knows the generator's seed draws the same."""
+    dropped = torch.rand(n, generator=generator) < config.caption_dropout
+    t = backbone.process.sample_t(n, generator, config.timestep_shift)
+    return Draws(dropped, t, torch.randn((n, *backbone.latent_shape), generator=generator))
+
+
+def picture_losses(
     backbone: Backbone, data: LatentSet, config: TrainConfig, generator: torch.Generator, index: torch.Tensor
 ) -> torch.Tensor:
     """Losses of the pictures at `index`, (n,), each with a noise, a timestep and a chance to lose its caption."""
     n, index = len(index), index.to(data.latents.device)
     x0, told = data.latents[index], data.embeddings[index]
-    dropped = (torch.rand(n, generator=generator) < config.caption_dropout).to(x0.device)
-    told = told.where(~dropped, data.empty)
-    t = backbone.process.sample_t(n, generator, config.timestep_shift).to(x0.device)
-    eps = torch.randn(x0.shape, generator=generator).to(x0.device)
-    return _error(backbone, x0, told, t, eps)
+    drawn = draws_of(backbone, n, config, generator)
+    told = told.where(~drawn.dropped.to(x0.device), data.empty)
+    return _error(backbone, x0, told, drawn.t.to(x0.device), drawn.eps.to(x0.device))
 
 
 def _error(

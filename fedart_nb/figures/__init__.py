@@ -2,8 +2,10 @@
 
 from fedart_nb.figures.curves import loss_curve, smoothed
 from fedart_nb.figures.drawn import Drawn, table_html
+from fedart_nb.figures.linkage import linkage_bars
 from fedart_nb.figures.privacy import gradient_norms, spending
 from fedart_nb.figures.relay import relay_view
+from fedart_nb.figures.risk import risk_corridor
 from fedart_nb.figures.sheets import contact_sheet, png_bytes
 from fedart_nb.figures.themes import OKABE_ITO
 
@@ -12,9 +14,11 @@ __all__ = [
     "Drawn",
     "contact_sheet",
     "gradient_norms",
+    "linkage_bars",
     "loss_curve",
     "png_bytes",
     "relay_view",
+    "risk_corridor",
     "smoothed",
     "spending",
     "table_html",

@@ -7,6 +7,7 @@ from fedart_nb.widgets.noise_panel import NoisePanel
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.relay_view_panel import RelayViewPanel
 from fedart_nb.widgets.room_panel import RoomPanel
+from fedart_nb.widgets.style_leak_panel import StyleLeakPanel
 from fedart_nb.widgets.style_panel import StylePanel
 from fedart_nb.widgets.train_panel import TrainPanel
 
@@ -18,6 +19,7 @@ __all__ = [
     "Panel",
     "RelayViewPanel",
     "RoomPanel",
+    "StyleLeakPanel",
     "StylePanel",
     "TrainPanel",
 ]
