@@ -5,6 +5,7 @@ from fedart_nb.widgets.host_panel import HostPanel
 from fedart_nb.widgets.ledger_panel import LedgerPanel
 from fedart_nb.widgets.noise_panel import NoisePanel
 from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.questions import Guess, Prediction, SelfCheck
 from fedart_nb.widgets.relay_view_panel import RelayViewPanel
 from fedart_nb.widgets.room_panel import RoomPanel
 from fedart_nb.widgets.style_panel import StylePanel
@@ -12,12 +13,15 @@ from fedart_nb.widgets.train_panel import TrainPanel
 
 __all__ = [
     "ArtPanel",
+    "Guess",
     "HostPanel",
     "LedgerPanel",
     "NoisePanel",
     "Panel",
+    "Prediction",
     "RelayViewPanel",
     "RoomPanel",
+    "SelfCheck",
     "StylePanel",
     "TrainPanel",
 ]
