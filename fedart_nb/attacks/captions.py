@@ -43,7 +43,8 @@ def row_space(view: ServerView, *, cut: float = _NOISE, most: int | None = None)
         return torch.zeros((0, 0), dtype=torch.float64)
     _, sizes, right = torch.linalg.svd(torch.cat(rows), full_matrices=False)
     rank = int((sizes > cut * sizes[0]).sum())
-    return right[: min(rank, most) if most else rank]
+    space: torch.Tensor = right[: min(rank, most) if most else rank]
+    return space
 
 
 def captions(
@@ -113,10 +114,12 @@ def _misfit(space: torch.Tensor, tokens: torch.Tensor, *, one: bool) -> torch.Te
     if one:
         basis = torch.linalg.qr(tokens.mT).Q  # (n, width, length)
         inside = (space @ basis).square().sum((1, 2))
-        return 1 - inside / len(space)
+        missed: torch.Tensor = 1 - inside / len(space)
+        return missed
     tail = tokens[:, 1:]
     left = tail - (tail @ space.T) @ space
-    return (left.square().sum(2) / tail.square().sum(2)).mean(1)
+    outside: torch.Tensor = (left.square().sum(2) / tail.square().sum(2)).mean(1)
+    return outside
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ leakage from gradients (Zhu et al. 1906.08935) with its own optimiser, given eno
 gradient carries anything: A's is left out.
 
 Several local steps of gradient descent are compared with their mean gradient at the public adapter; `unroll=True`
-goes through the steps themselves (Dimitrov et al. 2202.xxxxx), best from the solution of the former. AdamW's first
+goes through the steps themselves (Dimitrov et al. 2206.12395), best from the solution of the former. AdamW's first
 steps tell hardly more than signs: the guess's gradient is squashed the same way before it is compared.
 
 A sum of n updates is explained by n times as many pictures at once.
@@ -71,12 +71,12 @@ def rows_of(view: ServerView, backbone: Backbone) -> Rows:
         raise AttackError(f"{len(captions)} captions are known of {n} pictures; give Knowledge(captions=...) for each.")
     told = backbone.embed(captions)
     if knows.seed is None:
-        t = knows.timesteps or ()
+        given = knows.timesteps or ()
         want = view.local_steps * view.batch * view.artists
-        if len(t) != want:
-            raise AttackError(f"{len(t)} timesteps are known, and no seed; {want} rows were trained on.")
+        if len(given) != want:
+            raise AttackError(f"{len(given)} timesteps are known, and no seed; {want} rows were trained on.")
         index = torch.arange(want) % n
-        return Rows(index, None, torch.tensor(t, dtype=torch.float32), told[index], n)
+        return Rows(index, None, torch.tensor(given, dtype=torch.float32), told[index], n)
     seeds = (knows.seed,) if isinstance(knows.seed, int) else knows.seed
     if len(seeds) != view.artists:
         raise AttackError(f"{len(seeds)} seeds are known of {view.artists} artists; give one for each.")
@@ -154,7 +154,7 @@ def pixels(
             optimiser.zero_grad(set_to_none=True)
             distance = relative_distance(guess(x, eps), seen, norm2)
             loss = distance + smooth * _variation(x) if smooth else distance
-            loss.backward(inputs=unknown)  # type: ignore[no-untyped-call]
+            loss.backward(inputs=unknown)
             clock.done += 1
             now = float(distance.detach())
             if now < best:
