@@ -7,6 +7,7 @@ from fedart_nb.figures.relay import relay_view
 from fedart_nb.figures.risk import risk_corridor
 from fedart_nb.figures.sheets import contact_sheet, png_bytes
 from fedart_nb.figures.themes import OKABE_ITO
+from fedart_nb.figures.watermark import watermarked
 
 __all__ = [
     "OKABE_ITO",
@@ -20,4 +21,5 @@ __all__ = [
     "smoothed",
     "spending",
     "table_html",
+    "watermarked",
 ]
