@@ -4,7 +4,7 @@ from fedart_nb.figures.curves import loss_curve, smoothed
 from fedart_nb.figures.drawn import Drawn, table_html
 from fedart_nb.figures.privacy import gradient_norms, spending
 from fedart_nb.figures.relay import relay_view
-from fedart_nb.figures.risk import risk_corridor
+from fedart_nb.figures.risk import corridor_at, risk_corridor
 from fedart_nb.figures.sheets import contact_sheet, png_bytes
 from fedart_nb.figures.themes import OKABE_ITO
 from fedart_nb.figures.watermark import watermarked
@@ -13,6 +13,7 @@ __all__ = [
     "OKABE_ITO",
     "Drawn",
     "contact_sheet",
+    "corridor_at",
     "gradient_norms",
     "loss_curve",
     "png_bytes",

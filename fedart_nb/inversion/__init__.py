@@ -6,6 +6,7 @@ package's own recordings calls with sample art.
 
 from __future__ import annotations
 
+from .own_round import OwnRound, look, own_round
 from .preflight import Finding, preflight
 from .recordings import Recording, load, save
 from .scene import Defence, Scene, scene_of
@@ -16,6 +17,7 @@ __all__ = [
     "Defence",
     "Finding",
     "Level",
+    "OwnRound",
     "Pausing",
     "Recording",
     "Scene",
@@ -23,6 +25,8 @@ __all__ = [
     "Take",
     "levels",
     "load",
+    "look",
+    "own_round",
     "preflight",
     "save",
     "scene_of",

@@ -38,6 +38,7 @@ class Finding:
         not_tried: attack to the reason.
         epsilon, delta: what the noise in it bounds for each picture; infinite without noise.
         seconds: all of it.
+        lineup, places: the candidates, uint8 (N, h, w, 3), and which of them are the artist's own.
     """
 
     captions: int = 0
@@ -51,6 +52,8 @@ class Finding:
     epsilon: float = math.inf
     delta: float = 0.0
     seconds: float = 0.0
+    lineup: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    places: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -160,4 +163,6 @@ def preflight(
         epsilon=epsilon,
         delta=delta,
         seconds=seconds,
+        lineup=candidates,
+        places=places,
     )

@@ -36,11 +36,15 @@ class Recording:
     Attributes:
         about: of what; scene: the scene's key, so that nothing is replayed for another scene or other weights.
         takes: whole attacks; levels: one step under more and more noise.
+        truth: the picture, uint8 (h, w, 3); lineup: the candidates, uint8 (N, h, w, 3); place: the picture's there.
         baselines: SSIM of guesses that need no update, by name.
     """
 
     about: str
     scene: str
+    truth: NDArray[np.uint8] = field(repr=False)
+    lineup: NDArray[np.uint8] = field(repr=False)
+    place: int
     takes: tuple[Take, ...] = field(repr=False)
     levels: tuple[Level, ...] = field(repr=False)
     baselines: dict[str, float] = field(default_factory=dict)
@@ -55,7 +59,8 @@ def save(recording: Recording, folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kept: dict[str, Any] = {"about": recording.about, "scene": recording.scene, "baselines": recording.baselines}
-    kept["takes"] = []
+    kept |= {"place": recording.place, "candidates": len(recording.lineup), "takes": []}
+    _row([recording.truth, *recording.lineup], folder / "lineup.jpg")
     for number, take in enumerate(recording.takes):
         shots = _thinned(take.shots)
         _strip(shots, folder / f"take-{number}.jpg")
@@ -107,7 +112,10 @@ def load(folder: str | Path) -> Recording:
             )
             for level, shot in zip(told["levels"], ends, strict=True)
         )
-        return Recording(told["about"], told["scene"], tuple(takes), found, dict(told["baselines"]))
+        candidates = int(told["candidates"])
+        truth, *lineup = _cut(folder / "lineup.jpg", 1 + candidates)
+        place, worth = int(told["place"]), dict(told["baselines"])
+        return Recording(told["about"], told["scene"], truth, np.stack(lineup), place, tuple(takes), found, worth)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AttackError(
             f"The recordings in {str(folder)!r} cannot be read ({type(error).__name__}). Make them again with "
@@ -126,8 +134,17 @@ def _thinned(shots: Sequence[Shot]) -> list[Shot]:
 def _strip(shots: Sequence[Shot], path: Path) -> None:
     pictures = [shot.frame.pictures[0] for shot in shots if shot.frame.pictures is not None]
     if pictures:
-        row = np.concatenate([watermarked(picture) for picture in pictures], axis=1)
-        Image.fromarray(row).save(path, "JPEG", quality=_QUALITY, subsampling=0)
+        _row([watermarked(picture) for picture in pictures], path)
+
+
+def _row(pictures: Sequence[NDArray[np.uint8]], path: Path) -> None:
+    row = Image.fromarray(np.concatenate(list(pictures), axis=1))
+    row.save(path, "JPEG", quality=_QUALITY, subsampling=0)
+
+
+def _cut(path: Path, count: int) -> list[NDArray[np.uint8]]:
+    with Image.open(io.BytesIO(path.read_bytes())) as image:
+        return np.split(np.asarray(image.convert("RGB")), count, axis=1)
 
 
 def _told(shot: Shot) -> dict[str, Any]:
@@ -151,12 +168,8 @@ def _told(shot: Shot) -> dict[str, Any]:
 
 def _shots(told: Sequence[dict[str, Any]], path: Path, attack: str) -> tuple[Shot, ...]:
     count = sum(one["pictured"] for one in told)
-    pictures: list[NDArray[np.uint8]] = []
-    if count:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
-            pictures = np.split(np.asarray(image.convert("RGB")), count, axis=1)
+    left = iter(_cut(path, count) if count else ())
     shots = []
-    left = iter(pictures)
     for one in told:
         frame = Frame(
             attack,

@@ -2,6 +2,7 @@
 
 from fedart_nb.widgets.art_panel import ArtPanel
 from fedart_nb.widgets.host_panel import HostPanel
+from fedart_nb.widgets.inversion_panel import InversionPanel
 from fedart_nb.widgets.ledger_panel import LedgerPanel
 from fedart_nb.widgets.noise_panel import NoisePanel
 from fedart_nb.widgets.panel import Panel
@@ -15,6 +16,7 @@ __all__ = [
     "ArtPanel",
     "Guess",
     "HostPanel",
+    "InversionPanel",
     "LedgerPanel",
     "NoisePanel",
     "Panel",
