@@ -25,6 +25,7 @@ class Frame:
         pictures: reconstructions, uint8 (n, h, w, 3).
         ranking: (candidate's index, score), best first.
         captions, timesteps: guesses.
+        latents: what `pictures` were decoded from, (n, c, h, w), at an attack's end.
     """
 
     attack: str
@@ -37,6 +38,7 @@ class Frame:
     ranking: tuple[tuple[int, float], ...] = field(default=(), repr=False)
     captions: tuple[str, ...] = ()
     timesteps: tuple[float, ...] = ()
+    latents: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         left = "" if math.isnan(self.residual) else f", {self.residual:.2g} of the update is not explained yet"

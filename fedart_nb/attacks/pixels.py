@@ -31,7 +31,7 @@ from .frames import Clock, Frame, Outcome
 from .opened import Opened, opened, relative_distance
 from .view import ServerView
 
-__all__ = ["Rows", "guessed_update", "pixels", "rows_of"]
+__all__ = ["Rows", "guessed_update", "pixels", "rows_of", "variation"]
 
 _INNER = 5  # L-BFGS iterations between two frames
 _EXPLAINED = 1e-3
@@ -129,7 +129,11 @@ def pixels(
     rows = rows_of(view, backbone)
     generator = torch.Generator().manual_seed(seed)
     shape = backbone.latent_shape
-    x = 0.1 * torch.randn((rows.pictures, *shape), generator=generator) if start is None else start.clone()
+    x = (
+        0.1 * torch.randn((rows.pictures, *shape), generator=generator)
+        if start is None
+        else start.clone(memory_format=torch.contiguous_format)
+    )
     eps = rows.eps if rows.eps is not None else torch.randn((len(rows), *shape), generator=generator)
     unknown = [x] if rows.eps is not None else [x, eps]
     for part in unknown:
@@ -153,7 +157,7 @@ def pixels(
             nonlocal best, best_x
             optimiser.zero_grad(set_to_none=True)
             distance = relative_distance(guess(x, eps), seen, norm2)
-            loss = distance + smooth * _variation(x) if smooth else distance
+            loss = distance + smooth * variation(x) if smooth else distance
             loss.backward(inputs=unknown)
             clock.done += 1
             now = float(distance.detach())
@@ -169,7 +173,7 @@ def pixels(
             yield clock.frame(best, pictures=model.pictures(best_x))
             if clock.done - before <= 1:  # the line search finds nothing better
                 break
-        frame = clock.frame(best, pictures=model.pictures(best_x))
+        frame = clock.frame(best, pictures=model.pictures(best_x), latents=best_x.numpy())
     why = f"{best:.2g} of the update is left unexplained."
     yield Outcome(frame, best < _EXPLAINED, why, stopped=clock.spent)
 
@@ -245,5 +249,6 @@ def _unrolled(view: ServerView, model: Opened, rows: Rows, names: Sequence[str])
     return guess
 
 
-def _variation(x: torch.Tensor) -> torch.Tensor:
+def variation(x: torch.Tensor) -> torch.Tensor:
+    """Total variation of latents (n, c, h, w): mean absolute difference between neighbours."""
     return (x[..., 1:] - x[..., :-1]).abs().mean() + (x[..., 1:, :] - x[..., :-1, :]).abs().mean()

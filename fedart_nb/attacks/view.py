@@ -36,6 +36,7 @@ class Knowledge:
         candidate_captions: one for each candidate; empty: the empty caption is taken.
         public: pictures that anybody has, uint8 (m, h, w, 3): a mean, a nearest one, non-members to compare with.
         public_captions: one for each public picture.
+        earlier: updates of an earlier round, bytes as on the wire, for `linkage`.
     """
 
     seed: int | tuple[int, ...] | None = None
@@ -46,6 +47,7 @@ class Knowledge:
     candidate_captions: tuple[str, ...] = field(default=(), repr=False)
     public: _Pictures | None = field(default=None, repr=False)
     public_captions: tuple[str, ...] = field(default=(), repr=False)
+    earlier: tuple[bytes, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for pictures, captions in (("candidates", "candidate_captions"), ("public", "public_captions")):
@@ -135,6 +137,8 @@ class ServerView:
                 elif isinstance(value, np.ndarray):
                     out.update(f"{value.shape}".encode())
                     out.update(np.ascontiguousarray(value).data)
+                elif item.name == "earlier":
+                    out.update(b"".join(hashlib.sha256(one).digest() for one in value))
                 elif not isinstance(value, Knowledge):
                     told[item.name] = value
         out.update(json.dumps(told, sort_keys=True).encode())
