@@ -132,7 +132,8 @@ def level_html(level: Level, truth: NDArray[np.uint8], lineup: NDArray[np.uint8]
     ]
     views = (
         f'<div class="fedart-linked"><div><h5>Rebuilt</h5><div class="fedart-row">{shown}{rebuilt}</div></div>'
-        f"<div><h5>Picked out of {len(level.ranking)}</h5>{lineup_html(lineup, level.ranking, rank, most=8)}</div></div>"
+        f"<div><h5>Picked out of {len(level.ranking)}</h5>{lineup_html(lineup, level.ranking, rank, most=8)}"
+        "</div></div>"
     )
     return f"{views}{parts.facts(told)}<h5>The risk corridor</h5>{corridor_at(drawn, level.epsilon).to_html()}"
 
