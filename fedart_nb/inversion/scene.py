@@ -25,8 +25,8 @@ from ..events import Trained
 
 __all__ = ["SEED", "Defence", "Scene", "scene_of"]
 
-#: Of the lesson's step. Its noise level is high, where pictures come out of an update; seed 0's is not.
-SEED = 14
+#: Of the lesson's step. Its noise level is high (t = 847), where pictures come out of an update; seed 0's is not (552).
+SEED = 51
 _EARLIER_STEPS = 8  # that the shared adapter has behind it, where it is not the first round
 _OTHERS_SEED = 1000
 

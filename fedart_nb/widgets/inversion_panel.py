@@ -33,6 +33,7 @@ _RECORDED = Path(__file__).parent / "static" / "inversion"
 _OFFERED = ("timesteps", "captions", "pixels", "prior", "baseline", "identify", "membership")
 _ABSENT = {"earlier": "This panel looks at one round alone."}
 _FIRST = ThreatModel("relay", "lora", frozenset({"seed", "captions", "candidates"}), first_round=True)
+_TRIES = 150
 _NOISES = (0.0, 0.001, 0.01, 0.1, 0.5, 1.0)
 
 
@@ -45,6 +46,7 @@ class InversionPanel(Panel):
     Args:
         art: the pictures to choose from; the session's by default, else sample art.
         picture: which one to begin with; seed: of the step that is attacked.
+        tries, budget_s: what the fields begin with; the recording's number of tries by default.
         recording: a folder that `inversion.save` wrote, instead of the package's own.
 
     Example:
@@ -64,6 +66,8 @@ class InversionPanel(Panel):
         art: ArtSet | None = None,
         picture: int = 0,
         seed: int | None = None,
+        tries: int | None = None,
+        budget_s: float | None = None,
         recording: str | Path | None = None,
     ) -> None:
         from fedart_nb.inversion import Pausing, load
@@ -87,7 +91,7 @@ class InversionPanel(Panel):
         self._drawn: dict[int, str] = {}
         self._pausing = Pausing()
         self.round: OwnRound | None = None
-        self._build(picture)
+        self._build(picture, tries, budget_s)
 
     # the buttons' methods
 
@@ -119,6 +123,8 @@ class InversionPanel(Panel):
                 raise AttackError("No attack is possible with these switches; the list says why. Change one.")
             if why := self.board.why_not(attack):
                 raise AttackError(f"{attack} cannot be tried here. {why}")
+            if attack != self.board.attack:
+                self.board.set(self.board.threat, attack)
             return self._begin("the attack", self._events(attack), on_event=self._show, on_end=self._end)
 
     def replay(self) -> InversionPanel:
@@ -132,6 +138,11 @@ class InversionPanel(Panel):
                 self.shots = list(take.shots)
             self._taken(take)
         return self
+
+    @property
+    def can_replay(self) -> bool:
+        """Whether `replay` has something to show for the present settings."""
+        return bool(self.takes) and self._known() is not None
 
     def pause(self) -> InversionPanel:
         """Stand still after the present frame, or go on; the time budget stands still too."""
@@ -214,7 +225,7 @@ class InversionPanel(Panel):
 
     # construction
 
-    def _build(self, picture: int) -> None:
+    def _build(self, picture: int, tries: int | None, budget_s: float | None) -> None:
         self.board = Switchboard(_FIRST, attack="pixels", offered=_OFFERED, absent=_ABSENT, on_change=self._switched)
         names = [(f"{i + 1}. {p.caption or p.name}", i) for i, p in enumerate(self.art.included())]
         self._picture = parts.field(
@@ -232,12 +243,13 @@ class InversionPanel(Panel):
         self._secret = ipywidgets.Checkbox(description="The seed is secret", value=False, indent=False)
         self._secret.add_class("fedart-check")
         self._secret.layout.width = "auto"
-        few = settings.fast_mode()
+        recorded = self.recording.takes[0].evaluations if self.recording and self.recording.takes else _TRIES
+        seconds = budget_s or (20 if settings.fast_mode() else 90)
         self._tries = parts.field(
-            ipywidgets.BoundedIntText(description="Tries at most", value=30 if few else 300, min=5, max=100_000)
+            ipywidgets.BoundedIntText(description="Tries at most", value=tries or recorded, min=5, max=100_000)
         )
         self._budget = parts.field(
-            ipywidgets.BoundedFloatText(description="Seconds at most", value=20 if few else 90, min=1, max=7200)
+            ipywidgets.BoundedFloatText(description="Seconds at most", value=seconds, min=1, max=7200)
         )
         for control in (self._picture, self._steps, self._artists, self._noise, self._secret, self._tries):
             control.observe(lambda _change: self._switched(), "value")
@@ -518,7 +530,7 @@ class InversionPanel(Panel):
         ):
             control.disabled = busy
         self._run.disabled = busy or not self.board.attack
-        self._replay.disabled = busy or not self.takes or self._known() is None
+        self._replay.disabled = busy or not self.can_replay
         self._pause.disabled = not attacking
         self._pause.description = "Go on" if attacking and self._pausing.paused else "Pause"
         self._pause.icon = "play" if attacking and self._pausing.paused else "pause"
