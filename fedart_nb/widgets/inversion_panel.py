@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -298,10 +299,10 @@ class InversionPanel(Panel):
         of = f"Ready-made, of {self.recording.about}." if self.recording else ""
         noise = parts.card(self._slider, self._linked, title="3. More noise, less to see", lead=of)
         noise.layout.display = "" if self.levels else "none"
-        self._compare = self._button("Run all five on this picture", self.compare, icon="th")
+        self._all_five = self._button("Run all five on this picture", self.compare, icon="th")
         self._tiles = ipywidgets.HTML()
         same = "The same picture and the same seed; only the defence differs."
-        tiles = parts.card(parts.row(self._compare), self._tiles, title="4. Five defences, side by side", lead=same)
+        tiles = parts.card(parts.row(self._all_five), self._tiles, title="4. Five defences, side by side", lead=same)
         self._own = self._button("Attack my last round", self.attack_round, icon="crosshairs")
         self._round = ipywidgets.HTML()
         own = parts.card(
@@ -489,17 +490,21 @@ class InversionPanel(Panel):
         return recording.truth, recording.lineup, recording.place
 
     def _draw_multiples(self) -> None:
-        titles = [name for name, _, _ in self._five()]
-        takes = dict(self.multiples)
-        note = ""
-        if not takes and self.recording is not None:
-            by_defence = {str(take.defence): take for take in self.recording.takes if take.attack == "pixels"}
-            takes = {name: by_defence[str(d)] for name, _, d in self._five() if str(d) in by_defence}
-            note = f"<p>Recorded, of {self.recording.about}.</p>" if takes else ""
-        html = f'<div class="fedart-multiples">{"".join(views.tile_html(t, takes.get(t)) for t in titles)}</div>{note}'
+        html = self._side_by_side(dict(self.multiples)) if self.multiples else self._side_by_side_recorded()
         with self._lock:
             if self._tiles.value != html:
                 self._tiles.value = html
+
+    def _side_by_side(self, takes: dict[str, Take]) -> str:
+        tiles = "".join(views.tile_html(name, takes.get(name)) for name, _, _ in self._five())
+        return f'<div class="fedart-multiples">{tiles}</div>'
+
+    def _side_by_side_recorded(self) -> str:
+        if self.recording is None:
+            return self._side_by_side({})
+        kept = {str(take.defence): take for take in self.recording.takes if take.attack == "pixels"}
+        takes = {name: kept[str(defence)] for name, _, defence in self._five() if str(defence) in kept}
+        return f"{self._side_by_side(takes)}<p>Recorded, of {escape(self.recording.about)}.</p>"
 
     def _switched(self) -> None:
         self._sync()
@@ -536,7 +541,7 @@ class InversionPanel(Panel):
         self._pause.icon = "play" if attacking and self._pausing.paused else "pause"
         self._cancel.disabled = not mine
         self._scrub.disabled = self._play.disabled = attacking and not self._pausing.paused
-        self._compare.disabled = busy
+        self._all_five.disabled = busy
         self._own.disabled = busy or not getattr(self.session, "can_look_back", False)
 
     def _summary(self) -> list[tuple[str, str]]:
@@ -549,5 +554,6 @@ class InversionPanel(Panel):
         return told
 
     def _static_body(self) -> str:
-        """Words alone: a reconstruction stays in the page in front of the artist."""
-        return self._verdict.value
+        """Words, and what was recorded of sample art: other reconstructions stay in the page in front of the artist."""
+        recorded = self._side_by_side_recorded() if self.recording is not None else ""
+        return f"{self._verdict.value}{recorded}"

@@ -54,7 +54,7 @@ class PreflightCard(ipywidgets.VBox):
         self._epsilon = parts.field(
             ipywidgets.BoundedFloatText(description="Most epsilon for a picture", value=8.0, min=0.1, max=1000)
         )
-        self._send = parts.button("Send it", self.send, icon="paper-plane", style="primary")
+        self._sending = parts.button("Send it", self.send_it, icon="paper-plane", style="primary")
         self._stronger = parts.button("Train it again with noise", self.strengthen, icon="shield")
         self._skip = parts.button("Do not send: skip", self.skip, icon="forward")
         super().__init__(
@@ -62,7 +62,7 @@ class PreflightCard(ipywidgets.VBox):
                 ipywidgets.HTML(parts.heading("Before it leaves", level=4)),
                 self._text,
                 self._found,
-                parts.row(self._send, self._skip, self._stronger, self._epsilon),
+                parts.row(self._sending, self._skip, self._stronger, self._epsilon),
             ]
         )
         self.add_class("fedart-card")
@@ -74,7 +74,7 @@ class PreflightCard(ipywidgets.VBox):
         """The field for seconds, to be shown where rounds are agreed to."""
         return self._budget
 
-    def send(self) -> None:
+    def send_it(self) -> None:
         """Mask the update and send it."""
         self._decide("send")
 
