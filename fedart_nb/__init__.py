@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fedart_nb.widgets import (
         ArtPanel,
         HostPanel,
+        InversionPanel,
         LedgerPanel,
         NoisePanel,
         RelayViewPanel,
@@ -47,6 +48,7 @@ __all__ = [
     "FedArtError",
     "Host",
     "HostPanel",
+    "InversionPanel",
     "Invite",
     "Job",
     "Ledger",
@@ -82,6 +84,7 @@ _HOMES = {
     "Job": "jobs",
     "Ledger": "privacy",
     "LedgerPanel": "widgets",
+    "InversionPanel": "widgets",
     "NoisePanel": "widgets",
     "Picture": "art",
     "PicturePrivacy": "diffusion",

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import settings
+from .attacks.view import ServerView
 from .diffusion import (
     PERSONAL,
     Adapter,
@@ -66,7 +67,7 @@ from .secagg.safety import SafetyNumber
 if TYPE_CHECKING:
     from .art import ArtSet
 
-__all__ = ["Session"]
+__all__ = ["Decision", "Session"]
 
 _POLL_S = 2.0
 _SIGN_OF_LIFE_S = 3.0  # or a quarter of the host's patience, if that is less
@@ -79,6 +80,10 @@ _PERSONAL = "personal"
 _WITHOUT_ME = "without-me.safetensors"
 
 _Consent = Callable[[Any], bool]
+
+#: What an artist decides about an update before it leaves: send it, skip the round, or train it anew with this privacy.
+Decision = Literal["send", "skip"] | PicturePrivacy
+_Preflight = Callable[[RoundPlan, ServerView], Generator[Any, None, Decision]]
 
 
 @dataclass(frozen=True)
@@ -365,14 +370,23 @@ class Session:
         return Joined(transport.room, self.name)
 
     def rounds(
-        self, *, consent: _Consent | None = None, until_round: int | None = None
-    ) -> Iterator[Joined | Waiting | Note | RoundOpened | Step | UpdateSent | RoundClosed]:
+        self,
+        *,
+        consent: _Consent | None = None,
+        until_round: int | None = None,
+        preflight: _Preflight | None = None,
+    ) -> Iterator[Any]:
         """Take part in the room's rounds until the host closes it (or `until_round` is over).
 
         `consent(plan)` is asked before anything of a round is trained or sent; False skips the round. Without it every
         round is joined. With `session.privacy` set, rounds are trained with noise and paid for from the room's ledger;
         a round that the budget does not reach for is skipped before anything is trained. What goes wrong with one
         message is a `Note` of level "error"; the rounds go on.
+
+        `preflight(plan, view)` is a generator that is run when an update is trained, before it is masked and sent:
+        `view` is the update as somebody would see it in the clear. Its events are passed on (with a sign of life to the
+        host now and then), and what it returns is the `Decision`: "send", "skip", or a `PicturePrivacy` under which the
+        update is thrown away, trained anew, paid for, and looked at again.
         """
         side, transport = self._in_room()
         yield Joined(transport.room, self.name)
@@ -413,7 +427,7 @@ class Session:
                 skipped = Note(f"Round {plan.number} skipped. {unpaid}".strip(), "warning" if unpaid else "info")
                 yield RoundOpened(plan.number, plan.total) if contribute else skipped
             if side.task is not None:
-                yield from self._contribute(side.task)
+                yield from self._contribute(side.task, preflight)
             self._write_room()
 
     @property
@@ -449,6 +463,37 @@ class Session:
             others=known,
         )
 
+    @property
+    def sent_round(self) -> int:
+        """The number of the last finished round that this kernel sent an update in; 0: none."""
+        return self._sent.plan.number if self._sent is not None and self._sent.mean is not None else 0
+
+    def sent_views(self) -> dict[str, ServerView]:
+        """The last finished round's update as it is seen by who holds what, for attacks on it.
+
+        "your masked share": the bytes that the relay holds, fetched from it; "the sum of all": what everybody in the
+        room can compute; "your update in the clear": what only this kernel knows.
+
+        Raises:
+            RoundError: no such round in this kernel's lifetime, or one of tiny cores, which attacks do not read.
+        """
+        sent = self._sent
+        _, transport = self._in_room()
+        if sent is None or sent.mean is None:
+            raise RoundError("No round has ended with an update of this kernel in it yet. Take part in one first.")
+        if any(".lora_A." not in name and ".lora_B." not in name for name in unpack(sent.before)):
+            raise RoundError("The round trained tiny cores; the attacks here read adapters of A and B alone.")
+        message = transport.fetch(sent.envelope, _LIMIT_BYTES).attachments["update"]
+        facts = _public(sent.plan, len(self.latents("train")))
+        sha, shared = self.backbone.sha256, sent.before
+        share = ServerView.of_share(words_of(message), shared, sha, **{k: v for k, v in facts.items() if k != "kind"})
+        total = _shaped(sent.mean * np.float32(sent.contributors), shared)
+        return {
+            "your masked share": share,
+            "the sum of all": ServerView.of(total, shared, sha, artists=max(1, sent.contributors), **facts),
+            "your update in the clear": ServerView.of(_shaped(sent.update, shared), shared, sha, **facts),
+        }
+
     def leave(self) -> None:
         """Leave the room; pictures and adapters stay."""
         side, transport = self._in_room()
@@ -456,20 +501,31 @@ class Session:
         side.closed = True
         (self.folder / "room.json").unlink(missing_ok=True)
 
-    def _contribute(self, task: Task) -> Iterator[Step | UpdateSent | Note]:
+    def _contribute(self, task: Task, preflight: _Preflight | None = None) -> Iterator[Any]:
         side, _ = self._in_room()
         plan = task.plan
         path = self._update_path(plan)
-        if not path.exists():
-            try:
-                update, told = yield from self._trained_update(plan)
-            except PrivacyError as error:
+        decision: Decision | None = None
+        while decision != "send":
+            if not path.exists():
+                try:
+                    update, told = yield from self._trained_update(plan)
+                except PrivacyError as error:
+                    side.task = None
+                    yield Note(f"Round {plan.number} goes on without you: {error}", "error")
+                    return
+                about = {"pictures": str(len(self.latents("train"))), "metrics": json.dumps(told)}
+                write_private(path, pack(update, about))  # masked twice, it must be the same: kept until it is over
+                del update
+            decision = (yield from self._looked_at(plan, path, preflight)) if preflight else "send"
+            if decision == "skip":
                 side.task = None
-                yield Note(f"Round {plan.number} goes on without you: {error}", "error")
+                path.unlink()
+                yield Note(f"Round {plan.number}: nothing was sent. The others go on when the host's patience is over.")
                 return
-            about = {"pictures": str(len(self.latents("train"))), "metrics": json.dumps(told)}
-            write_private(path, pack(update, about))  # masked twice, it must be the same: kept until the round is over
-            del update
+            if isinstance(decision, PicturePrivacy):
+                self.privacy = decision
+                path.unlink()
         kept = path.read_bytes()
         update, about = unpack(kept), metadata_of(kept)
         try:
@@ -489,6 +545,43 @@ class Session:
         self.bytes_sent += envelope.attachments_bytes
         self._write_room()
         yield UpdateSent(plan.number, envelope.attachments_bytes, norm(sent))
+
+    def _looked_at(self, plan: RoundPlan, path: Path, preflight: _Preflight) -> Generator[Any, None, Decision]:
+        """Run the look before sending, and tell the host now and then that this kernel is alive."""
+        side, _ = self._in_room()
+        looking = preflight(plan, self._view_of(plan, unpack(path.read_bytes()), side.shared or b""))
+        told, every_s = time.monotonic(), min(_SIGN_OF_LIFE_S, plan.patience_s / 4)
+        try:
+            while True:
+                try:
+                    event = next(looking)
+                except StopIteration as over:
+                    return "send" if over.value is None else over.value
+                if time.monotonic() - told > every_s:
+                    with contextlib.suppress(RelayUnreachable):
+                        self._send(side.progress(plan.local_steps, plan.local_steps))
+                    told = time.monotonic()
+                yield event
+        finally:
+            looking.close()
+
+    def _view_of(self, plan: RoundPlan, update: Mapping[str, NDArray[np.float32]], shared: bytes) -> ServerView:
+        pictures = len(self.latents("train"))
+        return ServerView.of(update, shared, self.backbone.sha256, **_public(plan, pictures))
+
+    def note(self, text: str, record: Mapping[str, Any] | None = None) -> None:
+        """Write a line into this room's ledger, or where there is none into `notes.jsonl` in the session's folder."""
+        room = self._room_id()
+        for unit in UNITS:
+            path, witness = self._ledger_places(room, unit)
+            if path.exists() or witness.exists():
+                ledger = Ledger.open(path, artist=self.identity.id, room=room, witness=witness)
+                ledger.note(text, record=record)
+                return
+        notes = self.folder / "notes.jsonl"
+        kept = notes.read_bytes() if notes.exists() else b""
+        line = json.dumps({"room": room, "time": int(time.time()), "text": text, "record": dict(record or {})})
+        write_private(notes, kept + line.encode() + b"\n")
 
     def _trained_update(
         self, plan: RoundPlan
@@ -646,7 +739,7 @@ class Session:
             moved = rule_of(plan.rule).moved(plan.number, before, unpack(side.shared or b""))
             mean = _flat(moved)
             sent = Followed(plan, self._sent.update, moved, side.contributors)
-            self._sent = replace(self._sent, before=b"", mean=mean, contributors=side.contributors)
+            self._sent = replace(self._sent, mean=mean, contributors=side.contributors)
         updates = list((self.folder / "rounds").glob(f"update-{envelope.round}-*.safetensors"))
         self._keep_without_me(was, sent, unfollowed=bool(updates) and sent is None)
         for path in updates:
@@ -711,3 +804,23 @@ class Session:
 
 def _flat(tensors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.concatenate([tensors[name].reshape(-1) for name in sorted(tensors)])
+
+
+def _shaped(flat: NDArray[np.float32], like: bytes) -> dict[str, NDArray[np.float32]]:
+    """The opposite of `_flat`: tensors with the names and shapes of a packed adapter."""
+    out, start = {}, 0
+    for name, value in sorted(unpack(like).items()):
+        out[name] = flat[start : start + value.size].reshape(value.shape)
+        start += value.size
+    return out
+
+
+def _public(plan: RoundPlan, pictures: int) -> dict[str, Any]:
+    """What everybody knows of an update in a round, by the names of `ServerView`."""
+    return {
+        "kind": "steps",
+        "local_steps": plan.local_steps,
+        "batch": max(1, min(plan.batch, pictures)),
+        "learning_rate": plan.learning_rate,
+        "pictures": pictures,
+    }

@@ -5,14 +5,16 @@ from fedart_nb.figures.drawn import Drawn, table_html
 from fedart_nb.figures.linkage import linkage_bars
 from fedart_nb.figures.privacy import gradient_norms, spending
 from fedart_nb.figures.relay import relay_view
-from fedart_nb.figures.risk import risk_corridor
+from fedart_nb.figures.risk import corridor_at, risk_corridor
 from fedart_nb.figures.sheets import contact_sheet, png_bytes
 from fedart_nb.figures.themes import OKABE_ITO
+from fedart_nb.figures.watermark import watermarked
 
 __all__ = [
     "OKABE_ITO",
     "Drawn",
     "contact_sheet",
+    "corridor_at",
     "gradient_norms",
     "linkage_bars",
     "loss_curve",
@@ -22,4 +24,5 @@ __all__ = [
     "smoothed",
     "spending",
     "table_html",
+    "watermarked",
 ]

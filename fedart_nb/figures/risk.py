@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fedart_nb.figures.drawn import Drawn
 from fedart_nb.figures.themes import CURVES, INK, themed_svg
 
-__all__ = ["risk_corridor"]
+__all__ = ["corridor_at", "risk_corridor"]
+
+_PLACES = re.compile(r' data-fa-places="([^"]*)"')
 
 
 def risk_corridor(
@@ -72,9 +76,39 @@ def risk_corridor(
     return Drawn(
         alt=_alt(points, candidates, identified, rebuilt, now),
         table=table,
-        svg=themed_svg(out.getvalue()),
+        svg=_placed(themed_svg(out.getvalue()), figure, (upper, lower)),
         caption=limits,
     )
+
+
+def corridor_at(drawn: Drawn, epsilon: float) -> Drawn:
+    """The same drawing with a vertical line at an epsilon; at once, as nothing is drawn anew.
+
+    Args:
+        drawn: from `risk_corridor`, without `now`.
+    """
+    found = _PLACES.search(drawn.svg or "")
+    if found is None or not (math.isfinite(epsilon) and epsilon > 0):
+        return drawn
+    left, right, low, high, *edges = (float(value) for value in found[1].split())
+    share = (math.log10(epsilon) - low) / (high - low)
+    x = left + (right - left) * min(1.0, max(0.0, share))
+    lines = "".join(
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}" stroke="currentColor" stroke-width="1.6"/>'
+        for top, bottom in ((edges[0], edges[1]), (edges[2], edges[3]))
+    )
+    svg = (drawn.svg or "").replace("</svg>", f"{lines}</svg>")
+    return replace(drawn, svg=svg, alt=f"{drawn.alt} A line marks epsilon {epsilon:.3g}.")
+
+
+def _placed(svg: str, figure: Any, both: tuple[Any, Any]) -> str:
+    """The SVG with the places of its axes in its own unit, for `corridor_at`: left, right, log10 limits, edges."""
+    width, height = figure.get_size_inches() * 72
+    boxes = [axes.get_position() for axes in both]
+    low, high = (math.log10(limit) for limit in both[0].get_xlim())
+    edges = [height * (1 - edge) for box in boxes for edge in (box.y1, box.y0)]
+    places = [width * boxes[0].x0, width * boxes[0].x1, low, high, *edges]
+    return svg.replace("<svg", f'<svg data-fa-places="{" ".join(f"{p:.2f}" for p in places)}"', 1)
 
 
 def _dress(axes: Any, now: float | None) -> None:

@@ -2,5 +2,6 @@
 
 from fedart_nb.lessons.dishonest_relay import TRICKS, Played, Trick, play
 from fedart_nb.lessons.relay_game import RelayGamePanel
+from fedart_nb.widgets.questions import Guess, Prediction, SelfCheck
 
-__all__ = ["TRICKS", "Played", "RelayGamePanel", "Trick", "play"]
+__all__ = ["TRICKS", "Guess", "Played", "Prediction", "RelayGamePanel", "SelfCheck", "Trick", "play"]

@@ -296,6 +296,24 @@ class Ledger:
             body = {"kind": "budget", "id": secrets.token_hex(8), "epsilon": epsilon, "why": why, "time": self._now()}
             self._write([*links, links[-1].then(body)])
 
+    def note(self, text: str, *, record: Mapping[str, Any] | None = None) -> None:
+        """Write something down that costs nothing, such as what came of a look at an update before it left.
+
+        Args:
+            text: for people; record: JSON values. Both are in exports: no picture and no caption belongs here.
+        """
+        with self._locked():
+            links = self._read()
+            if not links:
+                raise LedgerError(f"The ledger at {str(self.path)!r} and its witness are gone.")
+            body = {"kind": "note", "id": secrets.token_hex(8), "text": text, "time": self._now()}
+            self._write([*links, links[-1].then(body | {"record": dict(record or {})})])
+
+    @property
+    def notes(self) -> tuple[tuple[str, str], ...]:
+        """(time, text) of every note, oldest first."""
+        return tuple((str(k.body["time"]), str(k.body["text"])) for k in self._links() if k.body["kind"] == "note")
+
     def to_json(self) -> dict[str, Any]:
         """Everything in the ledger, and what it comes to; `verify_export` takes it back."""
         links = self._links()

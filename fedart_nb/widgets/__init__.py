@@ -2,9 +2,11 @@
 
 from fedart_nb.widgets.art_panel import ArtPanel
 from fedart_nb.widgets.host_panel import HostPanel
+from fedart_nb.widgets.inversion_panel import InversionPanel
 from fedart_nb.widgets.ledger_panel import LedgerPanel
 from fedart_nb.widgets.noise_panel import NoisePanel
 from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.questions import Guess, Prediction, SelfCheck
 from fedart_nb.widgets.relay_view_panel import RelayViewPanel
 from fedart_nb.widgets.room_panel import RoomPanel
 from fedart_nb.widgets.style_leak_panel import StyleLeakPanel
@@ -13,12 +15,16 @@ from fedart_nb.widgets.train_panel import TrainPanel
 
 __all__ = [
     "ArtPanel",
+    "Guess",
     "HostPanel",
+    "InversionPanel",
     "LedgerPanel",
     "NoisePanel",
     "Panel",
+    "Prediction",
     "RelayViewPanel",
     "RoomPanel",
+    "SelfCheck",
     "StyleLeakPanel",
     "StylePanel",
     "TrainPanel",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Step, Updat
 from fedart_nb.jobs import Job
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.preflight_card import PreflightCard
 from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, promise_notice, safety_card
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class RoomPanel(Panel):
     """Join a room and take part in its rounds; before anything leaves, the plan is shown and you are asked.
 
     `value` is the last `RoundClosed` event, or None. With `ask=False` every round is contributed to, which is what a
-    notebook without a person in front of it needs.
+    notebook without a person in front of it needs. With `preflight=True` (or the box ticked) every update is attacked
+    in this kernel before it leaves; `panel.preflight` is the card that shows what came out and asks what to do.
 
     Example:
         >>> panel = RoomPanel(session, ask=False)
@@ -54,7 +56,7 @@ class RoomPanel(Panel):
     title = "The room"
     lead = "Train together: your kernel sends an update of numbers, and receives what all artists learnt."
 
-    def __init__(self, session: Session, *, invite: str = "", ask: bool = True) -> None:
+    def __init__(self, session: Session, *, invite: str = "", ask: bool = True, preflight: bool = False) -> None:
         super().__init__(session)
         self.session = session
         self.plan: Any = None  # the plan that waits for an answer
@@ -67,7 +69,7 @@ class RoomPanel(Panel):
         self._answer: bool | None = None
         self._answered = threading.Event()
         self._leaving = False
-        self._build(invite, ask)
+        self._build(invite, ask, preflight)
 
     # the buttons' methods
 
@@ -106,7 +108,7 @@ class RoomPanel(Panel):
 
     # construction
 
-    def _build(self, invite: str, ask: bool) -> None:
+    def _build(self, invite: str, ask: bool, preflight: bool) -> None:
         self._link = parts.field(
             ipywidgets.Text(description="Invite link from the host", value=invite, placeholder="fedart+http://…"),
             grow=True,
@@ -116,6 +118,11 @@ class RoomPanel(Panel):
         self._ask = ipywidgets.Checkbox(value=ask, description="Ask me before each round", indent=False)
         self._ask.layout.width = "auto"
         self._ask.add_class("fedart-check")
+        looking = "Attack my update here first, before it leaves"
+        self._look = ipywidgets.Checkbox(value=preflight, description=looking, indent=False)
+        self._look.layout.width = "auto"
+        self._look.add_class("fedart-check")
+        self.preflight = PreflightCard(self.session, asks=lambda: bool(self._ask.value), on_change=self._sync)
         self._terms = ipywidgets.HTML()
         self._contribute = self._button("Contribute", self.contribute, icon="check", style="primary")
         self._skip = self._button("Skip this round", self.skip, icon="forward")
@@ -129,8 +136,10 @@ class RoomPanel(Panel):
         self._safety = ipywidgets.HTML()
         self._rounds_card = parts.card(self._progress, self._safety, self._table, self._log, title="Rounds")
         self._consent_card.layout.display = self._rounds_card.layout.display = "none"
-        enter = parts.card(parts.row(self._link, self._join, self._leave), self._ask)
-        self._compose(ipywidgets.HTML(masked_updates()), enter, self._consent_card, self._rounds_card)
+        self._budget_row = parts.row(self.preflight.budget)
+        enter = parts.card(parts.row(self._link, self._join, self._leave), self._ask, self._look, self._budget_row)
+        self._look.observe(lambda _change: self._sync(), "value")
+        self._compose(ipywidgets.HTML(masked_updates()), enter, self._consent_card, self.preflight, self._rounds_card)
 
     # the work, in the job's thread
 
@@ -139,7 +148,7 @@ class RoomPanel(Panel):
         self.session.join(link)
         try:
             self.loss_before = self.session.held_out_loss(shared=0.0, personal=0.0)
-            for event in self.session.rounds(consent=self._consent):
+            for event in self.session.rounds(consent=self._consent, preflight=self._before_sending):
                 self._record(event)
                 yield event
         except _StoppedError:
@@ -147,6 +156,12 @@ class RoomPanel(Panel):
         finally:
             if self._leaving:
                 self.session.leave()
+
+    def _before_sending(self, plan: Any, view: Any) -> Generator[Any, None, Any]:
+        """The look before sending, where the box is ticked when the update is ready."""
+        if not self._look.value:
+            return "send"
+        return (yield from self.preflight.look(plan, view))
 
     def _consent(self, plan: Any) -> bool:
         """Show the plan and wait for the person; called by the session before it trains or sends anything."""
@@ -311,6 +326,7 @@ class RoomPanel(Panel):
             self._link.disabled = self._join.disabled = busy
             self._leave.disabled = not mine or going
             self._contribute.disabled = self._skip.disabled = self.plan is None or going
+            self._budget_row.layout.display = "" if self._look.value else "none"
 
     def _summary(self) -> list[tuple[str, str]]:
         told = [("room", self._room or "not joined")]

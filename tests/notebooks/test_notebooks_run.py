@@ -72,7 +72,20 @@ def test_what_the_relay_saw_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     assert "3 collude: correlation 1.00" in str(notebook.cells)
 
 
-@pytest.mark.parametrize("name", ["01-first-adapter", "04-rounds-together", "05-what-the-relay-saw"])
+def test_what_an_update_gives_away_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    notebook, _, wall_s = run_all("02-what-an-update-gives-away", tmp_path, monkeypatch, FEDART_RELAY="")
+    with capsys.disabled():
+        print(f"\n02-what-an-update-gives-away: all cells after {wall_s:.0f} s")
+    told = str(notebook.cells)
+    assert "not recovered by this attack within this budget" in told.lower()
+    assert "Identification, on the update that the pixel attack could not read:" in told
+    assert "your masked share" in told
+    assert "nothing bounds what a better attack would find" in told
+
+
+@pytest.mark.parametrize(
+    "name", ["01-first-adapter", "02-what-an-update-gives-away", "04-rounds-together", "05-what-the-relay-saw"]
+)
 def test_the_pair_says_the_same_and_keeps_no_output(name, tmp_path):
     shutil.copy(NOTEBOOKS / f"{name}.py", tmp_path)
     script, notebook = jupytext.read(tmp_path / f"{name}.py"), jupytext.read(NOTEBOOKS / f"{name}.ipynb")
