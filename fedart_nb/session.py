@@ -61,6 +61,7 @@ from .rounds import (
     words_of,
 )
 from .rounds.rest import Followed, taken_out, taken_out_after
+from .rounds.tensors import Tensors
 from .secagg.identity import Identity
 from .secagg.safety import SafetyNumber
 
@@ -481,17 +482,19 @@ class Session:
         _, transport = self._in_room()
         if sent is None or sent.mean is None:
             raise RoundError("No round has ended with an update of this kernel in it yet. Take part in one first.")
-        if any(".lora_A." not in name and ".lora_B." not in name for name in unpack(sent.before)):
-            raise RoundError("The round trained tiny cores; the attacks here read adapters of A and B alone.")
+        like = rule_of(sent.plan.rule).sent_like(sent.plan.number, unpack(sent.before))
+        if any(".lora_A." not in name and ".lora_B." not in name for name in like):
+            raise RoundError(f"The rule {sent.plan.rule!r} sends no A or B; the attacks here read those alone.")
         message = transport.fetch(sent.envelope, _LIMIT_BYTES).attachments["update"]
         facts = _public(sent.plan, len(self.latents("train")))
         sha, shared = self.backbone.sha256, sent.before
-        share = ServerView.of_share(words_of(message), shared, sha, **{k: v for k, v in facts.items() if k != "kind"})
-        total = _shaped(sent.mean * np.float32(sent.contributors), shared)
+        hidden = {name: fact for name, fact in facts.items() if name != "kind"}
+        share = ServerView.of_share(words_of(message), shared, sha, like=like, **hidden)
+        total = _shaped(sent.mean * np.float32(sent.contributors), like)
         return {
             "your masked share": share,
             "the sum of all": ServerView.of(total, shared, sha, artists=max(1, sent.contributors), **facts),
-            "your update in the clear": ServerView.of(_shaped(sent.update, shared), shared, sha, **facts),
+            "your update in the clear": ServerView.of(_shaped(sent.update, like), shared, sha, **facts),
         }
 
     def leave(self) -> None:
@@ -566,8 +569,9 @@ class Session:
             looking.close()
 
     def _view_of(self, plan: RoundPlan, update: Mapping[str, NDArray[np.float32]], shared: bytes) -> ServerView:
-        pictures = len(self.latents("train"))
-        return ServerView.of(update, shared, self.backbone.sha256, **_public(plan, pictures))
+        """What this round's update is to somebody who sees it: what the rule sends of it."""
+        sent = rule_of(plan.rule).sent(plan.number, unpack(shared), update)
+        return ServerView.of(sent, shared, self.backbone.sha256, **_public(plan, len(self.latents("train"))))
 
     def note(self, text: str, record: Mapping[str, Any] | None = None) -> None:
         """Write a line into this room's ledger, or where there is none into `notes.jsonl` in the session's folder."""
@@ -806,10 +810,10 @@ def _flat(tensors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.concatenate([tensors[name].reshape(-1) for name in sorted(tensors)])
 
 
-def _shaped(flat: NDArray[np.float32], like: bytes) -> dict[str, NDArray[np.float32]]:
-    """The opposite of `_flat`: tensors with the names and shapes of a packed adapter."""
+def _shaped(flat: NDArray[np.float32], like: Tensors) -> dict[str, NDArray[np.float32]]:
+    """The opposite of `_flat`: tensors with the names and shapes of others."""
     out, start = {}, 0
-    for name, value in sorted(unpack(like).items()):
+    for name, value in sorted(like.items()):
         out[name] = flat[start : start + value.size].reshape(value.shape)
         start += value.size
     return out

@@ -163,15 +163,19 @@ def opened(backbone: Backbone, view: ServerView, *, moved: float = 0.0) -> Itera
     if adapter is not None and moved:
         tensors, seen, times = dict(adapter.tensors), view.tensors, np.float32(moved / view.artists)
         for name, value in tensors.items():
-            tensors[name] = value + times * seen[f"{adapter.part}.{name}"]
+            tensors[name] = value + times * seen.get(f"{adapter.part}.{name}", np.float32(0))
         adapter = Adapter(tensors, adapter.config, adapter.backbone_sha256, adapter.part)
     adapters: list[tuple[Adapter, float]] = [(adapter, 1.0)] if adapter else []
     with attached(backbone, adapters, trainable=0 if adapter else None):
         denoiser: Any = backbone.denoiser
         if adapter is None:
             denoiser.requires_grad_(True)
-        learning = {
-            wire_name(backbone.family.denoiser, name): p for name, p in denoiser.named_parameters() if p.requires_grad
-        }
+        sent = set(view.tensors)  # a rule may send one factor alone: the other says nothing
+        learning = {}
+        for name, parameter in denoiser.named_parameters():
+            if parameter.requires_grad and (told := wire_name(backbone.family.denoiser, name)) in sent:
+                learning[told] = parameter
+            else:
+                parameter.requires_grad_(False)
         with torch.enable_grad():
             yield Opened(backbone, learning)

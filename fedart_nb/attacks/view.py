@@ -155,20 +155,28 @@ class ServerView:
 
     @classmethod
     def of_share(
-        cls, words: NDArray[np.uint32], shared: bytes, backbone_sha256: str, *, clip: float = 1.0, **facts: Any
+        cls,
+        words: NDArray[np.uint32],
+        shared: bytes,
+        backbone_sha256: str,
+        *,
+        like: Tensors | None = None,
+        clip: float = 1.0,
+        **facts: Any,
     ) -> ServerView:
         """What one masked share looks like when its words are read as numbers from -clip to clip: noise.
 
         Args:
-            words: masked words of one update (`rounds.words_of`), at least as many as the adapter has numbers.
+            words: masked words of one update (`rounds.words_of`), at least as many as there are numbers in `like`.
+            like: tensors with the names and shapes of what is sent; the whole shared adapter by default.
         """
         update, start = {}, 0
-        for name, like in sorted(unpack(shared).items()):
-            part = words[start : start + like.size]
-            if part.size != like.size:
+        for name, value in sorted((unpack(shared) if like is None else like).items()):
+            part = words[start : start + value.size]
+            if part.size != value.size:
                 raise AttackError(f"{words.size:,} words do not reach for {name!r}; give the whole masked vector.")
-            update[name] = ((part.astype(np.float64) / 2**31 - 1) * clip).astype(np.float32).reshape(like.shape)
-            start += like.size
+            update[name] = ((part.astype(np.float64) / 2**31 - 1) * clip).astype(np.float32).reshape(value.shape)
+            start += value.size
         return cls.of(update, shared, backbone_sha256, masked=True, kind="steps", **facts)
 
     @classmethod
