@@ -21,7 +21,7 @@ from ..diffusion.backbone import Backbone
 from ..errors import AttackError
 from .scene import Defence, Scene
 
-__all__ = ["Pausing", "Shot", "Take", "key_of", "take_of", "verdict"]
+__all__ = ["Pausing", "Shot", "Take", "key_of", "shots_of", "take_of", "verdict"]
 
 _EXPLAINED = 1e-3
 _SEEN_SSIM = 0.8

@@ -169,6 +169,7 @@ class FakeRoomSession(FakeSession):
         self.total, self.fail = rounds, fail
         self.joined: list[Any] = []
         self.answers: list[bool] = []
+        self.decisions: list[Any] = []
         self.left = 0
         self.side = SimpleNamespace(shared=b"x" * 33_000)
         self.safety_number: Any = None
@@ -189,7 +190,7 @@ class FakeRoomSession(FakeSession):
     def held_out_loss(self, *, shared: float = 1.0, personal: float = 1.0) -> float:
         return 0.5 if not shared else 0.4
 
-    def rounds(self, *, consent: Any = None) -> Any:
+    def rounds(self, *, consent: Any = None, preflight: Any = None) -> Any:
         yield Joined("studio", self.name)
         for number in range(1, self.total + 1):
             plan = SimpleNamespace(**{**vars(self.plan), "number": number, "total": self.total})
@@ -201,6 +202,7 @@ class FakeRoomSession(FakeSession):
                     if self.gate is not None:
                         assert self.gate.acquire(timeout=20)
                     yield Step(i, plan.local_steps, 1 / i, None, i * 0.1)
+                self.decisions.append((yield from preflight(plan, None)) if preflight else "send")
                 yield UpdateSent(number, 33_000, 1.25)
             else:
                 yield Note(f"Round {number} skipped.")
