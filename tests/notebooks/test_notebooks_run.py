@@ -83,9 +83,18 @@ def test_what_an_update_gives_away_from_top_to_bottom(tmp_path, monkeypatch, cap
     assert "nothing bounds what a better attack would find" in told
 
 
-@pytest.mark.parametrize(
-    "name", ["01-first-adapter", "02-what-an-update-gives-away", "04-rounds-together", "05-what-the-relay-saw"]
-)
+def test_noise_that_protects_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    notebook, _, wall_s = run_all("03-noise-that-protects", tmp_path, monkeypatch)
+    with capsys.disabled():
+        print(f"\n03-noise-that-protects: all cells after {wall_s:.0f} s")
+    told = str(notebook.cells)
+    assert "step 3: signal" in told
+    assert "times your signal" in told
+    assert "epsilon 3" in html(notebook)
+    assert "Nothing was trained" in told
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.py")))
 def test_the_pair_says_the_same_and_keeps_no_output(name, tmp_path):
     shutil.copy(NOTEBOOKS / f"{name}.py", tmp_path)
     script, notebook = jupytext.read(tmp_path / f"{name}.py"), jupytext.read(NOTEBOOKS / f"{name}.ipynb")
