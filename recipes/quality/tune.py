@@ -1,0 +1,71 @@
+"""Try rounds, steps and rates of federated rules on train pictures that were kept back, on one federation of three.
+
+    python recipes/quality/tune.py centralised:steps=40,rate=2e-2 rolora:rounds=20,steps=2,rate=2e-2 local:steps=70,rate=1e-2
+
+Held-out pictures are not touched: every sixth train picture judges in their place. The federation is drawn with a seed
+that `benchmarks/quality.py` does not use. Every try is a line of `tried.jsonl`.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from _federation import Recipe, centralised, federate, held_out_losses, local, split_off, studio  # noqa: E402
+
+from fedart_nb.art import ArtSet  # noqa: E402
+from fedart_nb.diffusion import AdapterConfig, Backbone, initial_adapter  # noqa: E402
+
+SEED, ARTISTS = 100, 3
+WHOLE = ("rounds", "steps", "rank")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tries", nargs="+", metavar="WAY:NAME=VALUE,...")
+    torch.set_num_threads(1)
+    backbone = Backbone.embedded(device="cpu")
+    order = np.random.default_rng(SEED).permutation(sorted(ArtSet.samples()))[:ARTISTS]
+    cache = ROOT / "out" / "quality" / "latents"
+    people = {str(name): split_off(studio(backbone, str(name), cache)) for name in order}
+
+    def loss(*adapters: object) -> float:
+        return round(statistics.fmean(held_out_losses(backbone, people, adapters, draws=1).values()), 4)  # type: ignore[arg-type]
+
+    bare = loss()
+    for text in parser.parse_args().tries:
+        way, _, settings = text.partition(":")
+        given = dict(pair.split("=") for pair in settings.split(","))
+        options = {k: int(v) if k in WHOLE else v if k == "server" else float(v) for k, v in given.items()}
+        rank = options.pop("rank", 4)
+        start = initial_adapter(backbone, AdapterConfig(rank=rank, alpha=float(rank)), seed=SEED)
+        if way == "centralised":
+            found = loss(centralised(backbone, people, start, seed=1, **options))
+        elif way == "local":
+            alone = {n: local(backbone, one.own, start, seed=1, **options) for n, one in people.items()}
+            losses = [held_out_losses(backbone, {n: people[n]}, [a], draws=1)[n] for n, a in alone.items()]
+            found = round(statistics.fmean(losses), 4)
+        else:
+            *_, last = federate(backbone, people, Recipe(way, **options), start, seed=1)
+            found = loss(last.shared)
+        line = {"try": text, "artists": list(people), "backbone": bare, "loss": found, "weights": backbone.sha256[:8]}
+        print(json.dumps(line), flush=True)
+        with (Path(__file__).parent / "tried.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
