@@ -9,8 +9,8 @@ artist of a federation takes the same number of local steps, whatever the rule. 
 * local-only: one artist's pictures, for as many steps as shared and personal adapter took together.
 
 Recovered is (backbone - federated) / (backbone - centralised) of the mean held-out loss over the federation's artists.
-Rates and rounds were chosen on another federation and on train pictures that were kept back (`recipes/quality`), never on
-the pictures that are measured here.
+Rates and rounds were chosen on another federation and on train pictures that were kept back (`recipes/quality`), never
+on the pictures that are measured here.
 
 Cells are kept in `out/quality/cells.jsonl` as they are done; a run that was stopped goes on.
 

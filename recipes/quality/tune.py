@@ -1,6 +1,6 @@
 """Try rounds, steps and rates of federated rules on train pictures that were kept back, on one federation of three.
 
-    python recipes/quality/tune.py centralised:steps=40,rate=2e-2 rolora:rounds=20,steps=2,rate=2e-2 local:steps=70,rate=1e-2
+    python recipes/quality/tune.py centralised:steps=40,rate=2e-2 rolora:rounds=20,steps=2,rate=2e-2
 
 Held-out pictures are not touched: every sixth train picture judges in their place. The federation is drawn with a seed
 that `benchmarks/quality.py` does not use. Every try is a line of `tried.jsonl`.
