@@ -54,6 +54,8 @@ def gradient_norms(values: Sequence[float], *, clip_norm: float, width_in: float
     Without values it says so. What lies right of the line was shortened; it is computed from the pictures and stays in
     the kernel.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     known = sorted(value for value in values if math.isfinite(value) and value > 0)
     axes, finish = _axes(width_in)
     if known:
@@ -63,9 +65,12 @@ def gradient_norms(values: Sequence[float], *, clip_norm: float, width_in: float
     else:
         axes.set_xlim(clip_norm / 10, clip_norm * 10)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.axvline(clip_norm, color=CURVES[1], linewidth=1.8, linestyle=(0, (5, 2)), label=f"clip norm, {clip_norm:g}")
     axes.set_xlabel("norm of a picture's gradient, before clipping", color=INK)
-    axes.set_ylabel("pictures", color=INK)
+    axes.set_ylabel("gradients", color=INK)
     axes.legend(frameon=False, labelcolor=INK, loc="best", fontsize=9)
     if not known:
         return Drawn(alt="Gradient norms: no picture yet.", svg=finish())

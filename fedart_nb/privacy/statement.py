@@ -97,9 +97,11 @@ def meaning_of(spent: float, delta: float, unit: str) -> str:
     if not math.isfinite(spent):
         return f"Training without noise is among it: nothing is promised about any {unit}."
     right = 1 / (1 + math.exp(-spent))
+    times = 100 * (right + (1 - right) * delta)
+    told = f"{times:.1f}" if times < 99 else f"{math.floor(times * 1000) / 1000:.3f}"  # never rounded up to certainty
     return (
         f"Somebody who sees everything that left and knows all the rest, and guesses whether one {unit} was used, at "
-        f"even odds beforehand, is right at most {100 * (right + (1 - right) * delta):.1f} times in 100."
+        f"even odds beforehand, is right at most {told} times in 100."
     )
 
 

@@ -23,6 +23,7 @@ from fedart_nb.widgets import parts
 from fedart_nb.widgets.copyable import Copyable
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.switchboard import Switchboard
+from fedart_nb.widgets.weight import Weight
 
 if TYPE_CHECKING:
     from fedart_nb.inversion import Defence, Level, OwnRound, Recording, Scene, Shot, Take
@@ -162,7 +163,7 @@ class InversionPanel(Panel):
         with self._reporting():
             if not 0 <= index < len(self.shots):
                 raise AttackError(f"There is no frame {index}; there are {len(self.shots)}, counted from 0.")
-            self._scrub.value = index
+            self._scrub.value = float(index)
             self._see()
         return self
 
@@ -172,7 +173,7 @@ class InversionPanel(Panel):
             known = [level.noise_multiplier for level in self.levels]
             if noise_multiplier not in known:
                 raise AttackError(f"There is no frame at noise {noise_multiplier!r}; there are {known}.")
-            self._slider.value = known.index(noise_multiplier)
+            self._slider.value = float(known.index(noise_multiplier))
         return self
 
     def compare(self) -> Job:
@@ -259,7 +260,8 @@ class InversionPanel(Panel):
         self._pause = self._button("Pause", self.pause, icon="pause")
         self._cancel = self._button("Cancel", self.cancel, icon="stop", style="danger")
         self._progress, self._view, self._verdict = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
-        self._scrub = parts.field(ipywidgets.IntSlider(description="Frame", min=0, max=1, readout=False), grow=True)
+        self._scrub = Weight(label="Frame", value=0.0, max=1.0, step=1.0, marks=[], words={})
+        self._scrub.add_class("fedart-grow")
         self._scrub.observe(lambda _change: self._see(), "value")
         self._play = ipywidgets.Play(min=0, max=1, interval=250, show_repeat=False)
         self._link = ipywidgets.jslink((self._play, "value"), (self._scrub, "value"))
@@ -286,14 +288,8 @@ class InversionPanel(Panel):
         self._draw_multiples()
 
     def _further(self) -> list[Any]:
-        options = [
-            (f"{level.noise_multiplier:g}" if level.noise_multiplier else "none", i)
-            for i, level in enumerate(self.levels)
-        ]
-        self._slider = parts.field(
-            ipywidgets.SelectionSlider(description="Noise", options=options or [("none", 0)], continuous_update=True),
-            grow=True,
-        )
+        levels = [f"{level.noise_multiplier:g}" if level.noise_multiplier else "none" for level in self.levels]
+        self._slider = Weight.choice("Noise", [(text, text) for text in levels or ["none"]])
         self._slider.observe(lambda _change: self._level(), "value")
         self._linked = ipywidgets.HTML()
         of = f"Ready-made, of {self.recording.about}." if self.recording else ""
@@ -455,14 +451,17 @@ class InversionPanel(Panel):
     def _trajectory(self) -> None:
         last = len(self.shots) - 1
         self._scrubbing.layout.display = "" if last > 0 else "none"
-        self._scrub.max = self._play.max = max(1, last)
-        self._scrub.value = self._play.value = last
+        self._play.max = max(1, last)
+        self._scrub.max = float(max(1, last))
+        self._play.value = last
+        self._scrub.value = float(last)
         self._view.value = self._html(self.shots[last])
 
     def _see(self) -> None:
         with self._lock:
-            if 0 <= self._scrub.value < len(self.shots):
-                self._view.value = self._html(self.shots[self._scrub.value])
+            place = round(self._scrub.value)
+            if 0 <= place < len(self.shots):
+                self._view.value = self._html(self.shots[place])
 
     def _html(self, shot: Shot) -> str:
         scene = self.scene
@@ -472,7 +471,7 @@ class InversionPanel(Panel):
     def _level(self) -> None:
         if not self.levels or self.recording is None:
             return
-        index = int(self._slider.value)
+        index = round(self._slider.value)
         if index not in self._drawn:
             truth, lineup, place = self._recorded()
             if not hasattr(self, "_corridor"):

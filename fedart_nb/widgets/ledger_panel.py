@@ -18,11 +18,15 @@ from fedart_nb.privacy import Entry, Ledger, statement
 from fedart_nb.privacy.statement import meaning_of
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.weight import Weight
 
 if TYPE_CHECKING:
     from fedart_nb.session import Session
 
 __all__ = ["LedgerPanel"]
+
+_EPSILONS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)
+_MARKS = (0.1, 0.3, 1.0, 3.0, 8.0, 20.0, 100.0)
 
 
 class LedgerPanel(Panel):
@@ -50,15 +54,21 @@ class LedgerPanel(Panel):
         self._build()
         self._look_if_there()
 
+    @property
+    def epsilon(self) -> float:
+        """Where the slider stands."""
+        return _EPSILONS[round(self._epsilon.value)]
+
     def protect(self, epsilon: float | None = None) -> LedgerPanel:
         """Train rounds with noise from now on, with at most `epsilon` for each picture (the slider's by default)."""
         from fedart_nb.diffusion import PicturePrivacy
 
         with self._reporting():
-            privacy = PicturePrivacy(epsilon=self._epsilon.value if epsilon is None else epsilon)
+            privacy = PicturePrivacy(epsilon=self.epsilon if epsilon is None else epsilon)
             self._clear_error()
             self.session.privacy = privacy
-            self._epsilon.value = privacy.epsilon
+            nearest = min(_EPSILONS, key=lambda e: abs(math.log(e / privacy.epsilon)))
+            self._epsilon.value = float(_EPSILONS.index(nearest))
             self._show()
         return self
 
@@ -100,18 +110,8 @@ class LedgerPanel(Panel):
         return text, data
 
     def _build(self) -> None:
-        self._epsilon = parts.field(
-            ipywidgets.FloatLogSlider(
-                value=8.0,
-                base=10,
-                min=-1,
-                max=2,
-                step=0.05,
-                description="Most epsilon for a picture",
-                readout_format=".2f",
-            ),
-            grow=True,
-        )
+        options = [(f"{e:g}" if e in _MARKS else "", f"epsilon {e:g}") for e in _EPSILONS]
+        self._epsilon = Weight.choice("Most epsilon for a picture", options, value=_EPSILONS.index(8.0))
         self._epsilon.observe(lambda _change: self._show(), "value")
         self._protect = self._button("Protect my rounds", self.protect, icon="shield", style="primary")
         self._stop = self._button("Stop protecting", self.stop_protecting, icon="times")
@@ -143,7 +143,7 @@ class LedgerPanel(Panel):
 
     def _show(self) -> None:
         privacy, ledger = self.session.privacy, self.ledger
-        wished = float(self._epsilon.value)
+        wished = self.epsilon
         with self._lock:
             self._meaning.value = parts.notice(
                 meaning_of(wished, 1e-3, "picture"), title=f"Epsilon {wished:.2g} at delta 0.001 means"

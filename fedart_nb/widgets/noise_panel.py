@@ -17,6 +17,7 @@ from fedart_nb.jobs import Job
 from fedart_nb.privacy.statement import meaning_of
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.weight import Weight
 
 if TYPE_CHECKING:
     from fedart_nb.diffusion.frames import NoiseFrame
@@ -64,6 +65,7 @@ class NoisePanel(Panel):
         self._prompts = tuple(prompts) if prompts is not None else None
         self.about, ready = load_frames(frames or _FRAMES)
         self.frames: dict[float, NoiseFrame] = {frame.epsilon: frame for frame in ready}
+        self._known = sorted(self.frames)
         self.own: dict[float, NoiseFrame] = {}
         self._drawn: dict[tuple[float, bool], str] = {}
         self._build()
@@ -75,7 +77,7 @@ class NoisePanel(Panel):
             if epsilon not in self.frames:
                 known = ", ".join(_named(known) for known in sorted(self.frames))
                 raise PrivacyError(f"There is no frame for epsilon {epsilon!r}; there are: {known}.")
-            self._slider.value = epsilon
+            self._slider.value = float(self._known.index(epsilon))
             self._see()
         return self
 
@@ -84,7 +86,12 @@ class NoisePanel(Panel):
         with self._reporting():
             if self.session.art is None:
                 raise TrainingError("There is no art to train on yet. Choose pictures first.")
-            return self._begin("noise", self._events(float(self._slider.value)), on_event=self._tell, on_end=self._end)
+            return self._begin("noise", self._events(self.epsilon), on_event=self._tell, on_end=self._end)
+
+    @property
+    def epsilon(self) -> float:
+        """Where the slider stands."""
+        return self._known[round(self._slider.value)]
 
     def _events(self, wished: float) -> Iterator[Any]:
         from fedart_nb.diffusion.frames import noise_frame
@@ -104,10 +111,8 @@ class NoisePanel(Panel):
         )
 
     def _build(self) -> None:
-        options = [(_named(epsilon), epsilon) for epsilon in sorted(self.frames)]
-        self._slider = parts.field(
-            ipywidgets.SelectionSlider(options=options, description="Epsilon", continuous_update=True), grow=True
-        )
+        options = [(f"{epsilon:g}" if math.isfinite(epsilon) else "none", _named(epsilon)) for epsilon in self._known]
+        self._slider = Weight.choice("Epsilon, from much noise to none", options)
         self._slider.observe(lambda _change: self._see(), "value")
         self._compute = self._button("Compute this exactly", self.compute, icon="calculator", style="primary")
         self._cancel = self._button("Cancel", self.cancel, icon="stop")
@@ -119,7 +124,7 @@ class NoisePanel(Panel):
         )
 
     def _see(self) -> None:
-        epsilon = float(self._slider.value)
+        epsilon = self.epsilon
         own = epsilon in self.own
         frame = self.own[epsilon] if own else self.frames[epsilon]
         key = (epsilon, own)
@@ -168,7 +173,7 @@ class NoisePanel(Panel):
         if job.error is None and isinstance(job.last, NoiseFrame):
             self.own[job.last.epsilon] = job.last
             self._drawn.pop((job.last.epsilon, True), None)
-            if float(self._slider.value) == job.last.epsilon:
+            if self.epsilon == job.last.epsilon:
                 self._see()
 
     def _sync(self) -> None:

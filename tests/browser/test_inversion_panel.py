@@ -26,16 +26,17 @@ hosting = Job(host.rounds(), name="hosting").start()
 session.art = ArtSet.sample("fluent3d", limit=10)
 company = rehearse(invite, ["fluent_ink", "gameicons"], backbone=session.backbone, limit=6)
 """
-#: From a key on a slider to the change of the linked views, in milliseconds.
+#: From a move of the slider to the change of the linked views, in milliseconds.
 SLIDE = """async ([handle, views]) => {
     const times = [];
-    for (const key of ['ArrowRight', 'ArrowRight', 'ArrowRight', 'ArrowLeft', 'ArrowLeft', 'ArrowLeft']) {
+    for (const step of [1, 1, 1, -1, -1, -1]) {
         const changed = new Promise(done => {
             const watch = new MutationObserver(() => { watch.disconnect(); done(performance.now()); });
             watch.observe(views, {childList: true, subtree: true, attributes: true});
         });
         const began = performance.now();
-        handle.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+        handle.value = Number(handle.value) + step;
+        handle.dispatchEvent(new Event('input', {bubbles: true}));
         times.push(await changed - began);
         await new Promise(done => setTimeout(done, 400));
     }

@@ -33,7 +33,7 @@ function render({ model, el }) {
     input.disabled = model.get("disabled");
     marks.replaceChildren(...model.get("marks").map((mark) => {
       const tick = document.createElement("span");
-      tick.textContent = mark;
+      tick.textContent = model.get("names")[String(mark)] ?? mark;
       tick.style.setProperty("--at", mark / model.get("max"));
       return tick;
     }));
