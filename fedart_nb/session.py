@@ -454,14 +454,17 @@ class Session:
             for other in others
             if other._sent is not None and other._sent.plan.digest == sent.plan.digest and other is not self
         }
+        artists = len(self.side.artists) if self.side else sent.contributors
+        noised = sent.plan.protection == "artist"
         return RelayView(
             number=sent.plan.number,
             update=sent.update.astype(np.float64),
             held=words_of(message)[: len(sent.update)],
             mean=sent.mean.astype(np.float64),
             contributors=sent.contributors,
-            roster=len(self.side.artists) if self.side else sent.contributors,
+            roster=artists,
             others=known,
+            noise_std=skellam_of(sent.plan, len(sent.update), artists).noise_std(1) if noised else 0.0,
         )
 
     @property

@@ -49,6 +49,7 @@ class RelayView:
         others: the other artists' updates by name, where they are known: in rehearsals and simulations, whose
             artists all live in this kernel. {} in a real room.
         contributors: how many updates are in the sum; `roster`: how many artists had exchanged keys.
+        noise_std: of this artist's own share of the noise, for each number of the update; 0: the round had none.
     """
 
     number: int
@@ -58,6 +59,7 @@ class RelayView:
     contributors: int
     roster: int
     others: Mapping[str, Values] = field(default_factory=dict, repr=False)
+    noise_std: float = 0.0
 
     def __post_init__(self) -> None:
         sizes = {len(self.update), len(self.held), len(self.mean), *map(len, self.others.values())}
@@ -82,6 +84,18 @@ class RelayView:
         """Correlation of the mean that came out with your update."""
         return correlation(self.mean, self.update)
 
+    def _opened(self, honest: int, colluders: int, sentence: str) -> Sight:
+        """Your update lies open; in a noised round, what lies open is your clipped update under your own noise."""
+        if not self.noise_std:
+            return Sight(colluders, honest, True, self.update, 1.0, sentence)
+        signal = float(np.std(self.update))
+        expected = signal / math.hypot(signal, self.noise_std) if signal else 0.0
+        noised = (
+            f"{sentence} You had clipped it and added your own share of the noise before it was masked, and that "
+            "share stays on: the correlation is an expectation."
+        )
+        return Sight(colluders, honest, True, None, expected, noised)
+
     def sight(self, colluders: int, *, foul: bool = False) -> Sight:
         """What `colluders` of the other artists see together with a relay and host that watch, or (`foul`) lie too.
 
@@ -98,10 +112,10 @@ class RelayView:
                 f"{colluders} colluders are enough to {how} the {self.threshold} shares of your mask key: your masks "
                 "come off, and your update lies open."
             )
-            return Sight(colluders, honest, True, self.update, 1.0, sentence)
+            return self._opened(honest, colluders, sentence)
         if honest == 1:
             sentence = f"All {colluders} others subtract their own updates from the sum. What is left is yours."
-            return Sight(colluders, honest, True, self.update, 1.0, sentence)
+            return self._opened(honest, colluders, sentence)
         known = sorted(self.others)[:colluders]
         if len(self.others) < self.contributors - 1:
             sentence = (

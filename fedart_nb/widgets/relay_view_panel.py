@@ -129,7 +129,9 @@ class RelayViewPanel(Panel):
 
     def _known(self, view: RelayView) -> list[tuple[str, str]]:
         bound = 2 / len(view.update) ** 0.5
+        noise = f"yes: clipped, your own share has a standard deviation of {view.noise_std:.2g} on each number"
         return [
+            ("noise before masking", noise if view.noise_std else "none"),
             ("round", str(view.number)),
             (
                 "the relay's correlation with your update",

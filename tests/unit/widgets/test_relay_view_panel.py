@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,6 +44,16 @@ def test_the_slider_says_what_lies_open_at_each_number(session):
     panel.collude(3, foul=True)
     assert panel.value.exposed
     assert "lie about who has dropped out" in panel._sentence.value
+
+
+def test_an_opened_update_of_a_noised_round_is_said_to_keep_the_artists_own_noise(session):
+    view = replace(session.relay_view(()), noise_std=0.15)
+    panel = RelayViewPanel(SimpleNamespace(can_look_back=True, relay_view=lambda _others: view))
+    panel.collude(4)
+    assert panel.value.values is None
+    assert panel.value.correlation == pytest.approx(0.05 / (0.05**2 + 0.15**2) ** 0.5, abs=0.01)
+    assert "your own share of the noise" in panel._sentence.value
+    assert "noise before masking" in panel._facts.value
 
 
 def test_more_colluders_than_others_are_refused_with_the_range(session):
