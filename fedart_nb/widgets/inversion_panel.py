@@ -23,6 +23,7 @@ from fedart_nb.widgets import parts
 from fedart_nb.widgets.copyable import Copyable
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.switchboard import Switchboard
+from fedart_nb.widgets.weight import Weight
 
 if TYPE_CHECKING:
     from fedart_nb.inversion import Defence, Level, OwnRound, Recording, Scene, Shot, Take
@@ -162,7 +163,7 @@ class InversionPanel(Panel):
         with self._reporting():
             if not 0 <= index < len(self.shots):
                 raise AttackError(f"There is no frame {index}; there are {len(self.shots)}, counted from 0.")
-            self._scrub.value = index
+            self._scrub.value = float(index)
             self._see()
         return self
 
@@ -172,7 +173,7 @@ class InversionPanel(Panel):
             known = [level.noise_multiplier for level in self.levels]
             if noise_multiplier not in known:
                 raise AttackError(f"There is no frame at noise {noise_multiplier!r}; there are {known}.")
-            self._slider.value = known.index(noise_multiplier)
+            self._slider.value = float(known.index(noise_multiplier))
         return self
 
     def compare(self) -> Job:
@@ -259,11 +260,9 @@ class InversionPanel(Panel):
         self._pause = self._button("Pause", self.pause, icon="pause")
         self._cancel = self._button("Cancel", self.cancel, icon="stop", style="danger")
         self._progress, self._view, self._verdict = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
-        self._scrub = parts.field(ipywidgets.IntSlider(description="Frame", min=0, max=1, readout=False), grow=True)
+        self._scrub = Weight(label="Frame", value=0.0, max=1.0, step=1.0, marks=[], words={})
         self._scrub.observe(lambda _change: self._see(), "value")
-        self._play = ipywidgets.Play(min=0, max=1, interval=250, show_repeat=False)
-        self._link = ipywidgets.jslink((self._play, "value"), (self._scrub, "value"))
-        self._scrubbing = parts.row(self._play, self._scrub)
+        self._scrubbing = ipywidgets.VBox([self._scrub])
         self._scrubbing.layout.display = "none"
         self._lab = parts.card(
             parts.row(self._picture, self._steps, self._artists),
@@ -286,14 +285,9 @@ class InversionPanel(Panel):
         self._draw_multiples()
 
     def _further(self) -> list[Any]:
-        options = [
-            (f"{level.noise_multiplier:g}" if level.noise_multiplier else "none", i)
-            for i, level in enumerate(self.levels)
-        ]
-        self._slider = parts.field(
-            ipywidgets.SelectionSlider(description="Noise", options=options or [("none", 0)], continuous_update=True),
-            grow=True,
-        )
+        words = {str(i): f"{x.noise_multiplier:g}" if x.noise_multiplier else "none" for i, x in enumerate(self.levels)}
+        most = float(max(1, len(self.levels) - 1))
+        self._slider = Weight(label="Noise", value=0.0, max=most, step=1.0, marks=[], words=words)
         self._slider.observe(lambda _change: self._level(), "value")
         self._linked = ipywidgets.HTML()
         of = f"Ready-made, of {self.recording.about}." if self.recording else ""
@@ -455,14 +449,15 @@ class InversionPanel(Panel):
     def _trajectory(self) -> None:
         last = len(self.shots) - 1
         self._scrubbing.layout.display = "" if last > 0 else "none"
-        self._scrub.max = self._play.max = max(1, last)
-        self._scrub.value = self._play.value = last
+        words = {str(i): f"{i + 1}, after {shot.frame.evaluations} tries" for i, shot in enumerate(self.shots)}
+        with self._scrub.hold_sync():
+            self._scrub.max, self._scrub.words, self._scrub.value = float(max(1, last)), words, float(last)
         self._view.value = self._html(self.shots[last])
 
     def _see(self) -> None:
         with self._lock:
             if 0 <= self._scrub.value < len(self.shots):
-                self._view.value = self._html(self.shots[self._scrub.value])
+                self._view.value = self._html(self.shots[int(self._scrub.value)])
 
     def _html(self, shot: Shot) -> str:
         scene = self.scene
@@ -540,7 +535,7 @@ class InversionPanel(Panel):
         self._pause.description = "Go on" if attacking and self._pausing.paused else "Pause"
         self._pause.icon = "play" if attacking and self._pausing.paused else "pause"
         self._cancel.disabled = not mine
-        self._scrub.disabled = self._play.disabled = attacking and not self._pausing.paused
+        self._scrub.disabled = attacking and not self._pausing.paused
         self._all_five.disabled = busy
         self._own.disabled = busy or not getattr(self.session, "can_look_back", False)
 
