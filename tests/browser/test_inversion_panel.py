@@ -68,15 +68,12 @@ def test_the_lab_runs_scrubs_cancels_and_slides(page, lab, capsys):
     assert lab.look(page, "inversion-panel", panel) == []
     waits = []
     for _ in range(3):
-        before = panel.get_by_text("after 0 tries")
-        expect(before).to_have_count(0)
         began = time.monotonic()
         panel.get_by_title("Run", exact=True).click()
         expect(panel.locator("progress")).to_be_visible(timeout=SLOW_MS)
-        expect(panel.get_by_text(re.compile(r"after \d+ tries"))).to_be_visible(timeout=SLOW_MS)
-        expect(panel.get_by_text(re.compile(r"^[0-9] of 150$"))).to_be_visible(timeout=SLOW_MS)
+        expect(panel.get_by_text(re.compile(r"^after [0-9] tries$"))).to_be_visible(timeout=SLOW_MS)
         waits.append(time.monotonic() - began)
-        expect(panel.get_by_text(re.compile(r"^[1-9]\d* of 150$"))).to_be_visible(timeout=SLOW_MS)
+        expect(panel.get_by_text(re.compile(r"^after [1-9]\d* tries$"))).to_be_visible(timeout=SLOW_MS)
         panel.get_by_role("button", name="Pause").click()
         expect(panel.get_by_role("button", name="Go on")).to_be_visible()
         panel.get_by_role("button", name="Cancel").click()
