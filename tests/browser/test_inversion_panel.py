@@ -84,7 +84,7 @@ def test_the_lab_runs_scrubs_cancels_and_slides(page, lab, capsys):
     handle = panel.get_by_role("slider", name="Noise")
     views = panel.locator(".fedart-linked")
     expect(views.get_by_alt_text(re.compile("^reconstruction, SSIM"))).to_be_visible()
-    linked = page.locator(".widget-html").filter(has=views).element_handle()
+    linked = panel.locator(".widget-html:has(.fedart-linked)").element_handle()
     slid = page.evaluate(SLIDE, [handle.element_handle(), linked])
     with capsys.disabled():
         print(f"\ninversion lab: first frame {min(waits):.2f} s (of 3), slider {sorted(slid)[len(slid) // 2]:.0f} ms")
