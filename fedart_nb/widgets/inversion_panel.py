@@ -261,11 +261,8 @@ class InversionPanel(Panel):
         self._cancel = self._button("Cancel", self.cancel, icon="stop", style="danger")
         self._progress, self._view, self._verdict = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
         self._scrub = Weight(label="Frame", value=0.0, max=1.0, step=1.0, marks=[], words={})
-        self._scrub.add_class("fedart-grow")
         self._scrub.observe(lambda _change: self._see(), "value")
-        self._play = ipywidgets.Play(min=0, max=1, interval=250, show_repeat=False)
-        self._link = ipywidgets.jslink((self._play, "value"), (self._scrub, "value"))
-        self._scrubbing = parts.row(self._play, self._scrub)
+        self._scrubbing = ipywidgets.VBox([self._scrub])
         self._scrubbing.layout.display = "none"
         self._lab = parts.card(
             parts.row(self._picture, self._steps, self._artists),
@@ -288,8 +285,9 @@ class InversionPanel(Panel):
         self._draw_multiples()
 
     def _further(self) -> list[Any]:
-        levels = [f"{level.noise_multiplier:g}" if level.noise_multiplier else "none" for level in self.levels]
-        self._slider = Weight.choice("Noise", [(text, text) for text in levels or ["none"]])
+        words = {str(i): f"{x.noise_multiplier:g}" if x.noise_multiplier else "none" for i, x in enumerate(self.levels)}
+        most = float(max(1, len(self.levels) - 1))
+        self._slider = Weight(label="Noise", value=0.0, max=most, step=1.0, marks=[], words=words)
         self._slider.observe(lambda _change: self._level(), "value")
         self._linked = ipywidgets.HTML()
         of = f"Ready-made, of {self.recording.about}." if self.recording else ""
@@ -451,17 +449,15 @@ class InversionPanel(Panel):
     def _trajectory(self) -> None:
         last = len(self.shots) - 1
         self._scrubbing.layout.display = "" if last > 0 else "none"
-        self._play.max = max(1, last)
-        self._scrub.max = float(max(1, last))
-        self._play.value = last
-        self._scrub.value = float(last)
+        words = {str(i): f"{i + 1}, after {shot.frame.evaluations} tries" for i, shot in enumerate(self.shots)}
+        with self._scrub.hold_sync():
+            self._scrub.max, self._scrub.words, self._scrub.value = float(max(1, last)), words, float(last)
         self._view.value = self._html(self.shots[last])
 
     def _see(self) -> None:
         with self._lock:
-            place = round(self._scrub.value)
-            if 0 <= place < len(self.shots):
-                self._view.value = self._html(self.shots[place])
+            if 0 <= self._scrub.value < len(self.shots):
+                self._view.value = self._html(self.shots[int(self._scrub.value)])
 
     def _html(self, shot: Shot) -> str:
         scene = self.scene
@@ -471,7 +467,7 @@ class InversionPanel(Panel):
     def _level(self) -> None:
         if not self.levels or self.recording is None:
             return
-        index = round(self._slider.value)
+        index = int(self._slider.value)
         if index not in self._drawn:
             truth, lineup, place = self._recorded()
             if not hasattr(self, "_corridor"):
@@ -539,7 +535,7 @@ class InversionPanel(Panel):
         self._pause.description = "Go on" if attacking and self._pausing.paused else "Pause"
         self._pause.icon = "play" if attacking and self._pausing.paused else "pause"
         self._cancel.disabled = not mine
-        self._scrub.disabled = self._play.disabled = attacking and not self._pausing.paused
+        self._scrub.disabled = attacking and not self._pausing.paused
         self._all_five.disabled = busy
         self._own.disabled = busy or not getattr(self.session, "can_look_back", False)
 

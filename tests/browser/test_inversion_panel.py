@@ -26,7 +26,7 @@ hosting = Job(host.rounds(), name="hosting").start()
 session.art = ArtSet.sample("fluent3d", limit=10)
 company = rehearse(invite, ["fluent_ink", "gameicons"], backbone=session.backbone, limit=6)
 """
-#: From a move of the slider to the change of the linked views, in milliseconds.
+#: From a key on a slider to the change of the linked views, in milliseconds.
 SLIDE = """async ([handle, views]) => {
     const times = [];
     for (const step of [1, 1, 1, -1, -1, -1]) {
@@ -68,27 +68,24 @@ def test_the_lab_runs_scrubs_cancels_and_slides(page, lab, capsys):
     assert lab.look(page, "inversion-panel", panel) == []
     waits = []
     for _ in range(3):
-        before = panel.get_by_text("after 0 tries")
-        expect(before).to_have_count(0)
         began = time.monotonic()
-        panel.get_by_role("button", name="Run", exact=True).click()
+        panel.get_by_title("Run", exact=True).click()
         expect(panel.locator("progress")).to_be_visible(timeout=SLOW_MS)
-        expect(panel.get_by_text(re.compile(r"after \d+ tries"))).to_be_visible(timeout=SLOW_MS)
-        expect(panel.get_by_text(re.compile(r"^[0-9] of 150$"))).to_be_visible(timeout=SLOW_MS)
+        expect(panel.get_by_text(re.compile(r"^after [0-9] tries$"))).to_be_visible(timeout=SLOW_MS)
         waits.append(time.monotonic() - began)
-        expect(panel.get_by_text(re.compile(r"^[1-9]\d* of 150$"))).to_be_visible(timeout=SLOW_MS)
+        expect(panel.get_by_text(re.compile(r"^after [1-9]\d* tries$"))).to_be_visible(timeout=SLOW_MS)
         panel.get_by_role("button", name="Pause").click()
         expect(panel.get_by_role("button", name="Go on")).to_be_visible()
         panel.get_by_role("button", name="Cancel").click()
         expect(panel.get_by_text("what was reached is kept")).to_be_visible(timeout=20_000)
-        expect(panel.get_by_role("button", name="Run", exact=True)).to_be_enabled()
+        expect(panel.get_by_title("Run", exact=True)).to_be_enabled()
 
     # one slider, three views
-    handle = panel.locator(".fedart-card").filter(has_text="3. More noise").get_by_role("slider").first
+    handle = panel.get_by_role("slider", name="Noise")
     views = panel.locator(".fedart-linked")
     expect(views.get_by_alt_text(re.compile("^reconstruction, SSIM"))).to_be_visible()
-    card = panel.locator(".fedart-card").filter(has_text="3. More noise").element_handle()
-    slid = page.evaluate(SLIDE, [handle.element_handle(), card])
+    linked = panel.locator(".widget-html:has(.fedart-linked)").element_handle()
+    slid = page.evaluate(SLIDE, [handle.element_handle(), linked])
     with capsys.disabled():
         print(f"\ninversion lab: first frame {min(waits):.2f} s (of 3), slider {sorted(slid)[len(slid) // 2]:.0f} ms")
     assert min(waits) < FIRST_FRAME_S
