@@ -30,6 +30,8 @@ def spending(
         trainings: (what for, epsilon of everything up to it), oldest first; infinite ones are left out of the drawing.
         trainings_are: what one of them is, for the axis.
     """
+    from matplotlib.ticker import MaxNLocator
+
     finite = [(i, cost) for i, (_, cost) in enumerate(trainings, start=1) if math.isfinite(cost)]
     axes, finish = _axes(width_in)
     edges = [0, *(i for i, _ in finite)]
@@ -40,6 +42,7 @@ def spending(
         axes.axhline(budget, color=CURVES[1], linewidth=1.8, linestyle=(0, (5, 2)), label=f"budget, {budget:g}")
     axes.set_xlim(0, max(1, len(trainings)) + 0.4)
     axes.set_ylim(0, 1.15 * max([*heights, budget or 0.0, 0.1]))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(trainings_are, color=INK)
     axes.set_ylabel("epsilon", color=INK)
     axes.legend(frameon=False, labelcolor=INK, loc="best", fontsize=9)

@@ -148,7 +148,7 @@ class NoisePanel(Panel):
             ("of", whose),
             ("trained", f"{frame.steps} steps of about {frame.batch} of {frame.trained_on} pictures"),
             ("noise multiplier", f"{frame.noise_multiplier:.2f}"),
-            ("delta", f"{frame.delta:g}"),
+            ("delta", f"{frame.delta:.2g}"),
         ]
         if frame.loss_before is not None and frame.loss_after is not None:
             facts.append(("held-out loss", f"{frame.loss_before:.4f} before, {frame.loss_after:.4f} after"))
