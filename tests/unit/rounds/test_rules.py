@@ -210,10 +210,10 @@ def test_an_upload_is_as_long_as_the_rule_says(rule: str) -> None:
     assert size < min(words) < size + 40  # weight, pictures, clipped, check words, signature
 
 
-def test_the_default_rule_sends_at_most_half_of_what_plain_averaging_sends_over_two_rounds() -> None:
+def test_the_default_rule_sends_b_alone_in_round_1_and_both_factors_in_every_later_one() -> None:
     shared = adapter(np.random.default_rng(0))
-    sizes = {rule: sum(rule_of(rule).size(n, shared) for n in (1, 2)) for rule in (DEFAULT_RULE, "fedavg")}
-    assert 2 * sizes[DEFAULT_RULE] <= sizes["fedavg"]
+    sizes = {rule: [rule_of(rule).size(n, shared) for n in (1, 2, 3)] for rule in (DEFAULT_RULE, "ffa", "fedavg")}
+    assert sizes[DEFAULT_RULE] == [sizes["ffa"][0], *sizes["fedavg"][1:]]
 
 
 @pytest.mark.parametrize("rule", sorted(NOT_FROM_SUMS))
@@ -241,6 +241,7 @@ NOISE = {"protection": "artist", "noise_multiplier": 1.0, "clip_norm": 0.1, "del
     [
         *IMPOSSIBLE,
         ({"rule": "rolora", **NOISE}, "does not go with noise on whole artists: its rounds send"),
+        ({"rule": "bfirst", **NOISE}, "does not go with noise on whole artists: its rounds send"),
         ({"rule": "dense", **NOISE}, "does not go with noise on whole artists: it sends"),
         ({"weighting": "loss", "q": 1.0, **NOISE}, "no noise covers"),
         ({"bits": 16, **NOISE}, "32 with noise on whole artists"),
