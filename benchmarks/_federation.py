@@ -1,8 +1,8 @@
 """Federations in one process: local training, what a rule sends, the sum, the host's step; and what they are held to.
 
-Numbers travel as in a room: `Rule.sent`, a weighted sum, `server_step`, `aggregate`. The masked sum itself is left out
-where many rounds are compared (`masked=True` puts it back): it gives the same mean to the fixed-point step of its
-encoding, which `quality.py` shows once.
+Numbers travel as in a room: `Rule.sent`, encoded as words, added up, `server_step`, `aggregate`. The masks alone are
+left out where many rounds are compared (`masked=True` puts them back): they cancel to the last bit, which `quality.py`
+shows once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from fedart_nb.art import ArtSet
@@ -27,8 +28,10 @@ from fedart_nb.diffusion import (
     denoising_loss,
     train,
 )
-from fedart_nb.rounds import Simulation, aggregate, aggregation_error, metadata_of, pack, rule_of, unpack
+from fedart_nb.rounds import RoundPlan, Simulation, aggregate, aggregation_error, metadata_of, pack, rule_of, unpack
 from fedart_nb.rounds.rules import server_step
+from fedart_nb.rounds.tensors import Tensors
+from fedart_nb.rounds.vector import encode, layout, open_sum, sent_like
 
 __all__ = [
     "Recipe",
@@ -63,6 +66,13 @@ class Recipe:
     server: str = "average"
     server_rate: float = 1.0
     batch: int = 8
+    bits: int = 32
+    schedule: str = "constant"
+
+    @property
+    def clip(self) -> float:
+        """Half words want a near one: Adam moves a number by about the rate in every step, and this is twice that."""
+        return 1.0 if self.bits == 32 else 2 * self.steps * self.rate
 
     @property
     def local_steps(self) -> int:
@@ -118,7 +128,12 @@ def federate(
         rule=recipe.rule,
         server=recipe.server,
         server_rate=recipe.server_rate,
+        learning_rate=recipe.rate,
+        schedule=recipe.schedule,
+        bits=recipe.bits,
+        clip=recipe.clip,
     )
+    plan = room.plan
     for number in range(1, recipe.rounds + 1):
         before, now = unpack(shared), Adapter.from_bytes(shared)
         sent += rule.size(number, before)
@@ -131,25 +146,37 @@ def federate(
                 TrainConfig.of_round(
                     steps=recipe.steps,
                     batch=recipe.batch,
-                    learning_rate=recipe.rate,
+                    learning_rate=replace(plan, number=number).round_rate,
                     seed=None if private else seed_of(seed, number, index),
                 ),
                 factors=rule.factors(number),
                 private=(private or {}).get(name),
             )
             updates[name] = {f"{now.part}.{key}": delta for key, delta in after.minus(now).items()}
-        error = aggregation_error(before, list(updates.values())) if rule.name == "fedavg" and now.core is None else 0.0
+        inexact = rule.name in ("fedavg", "bfirst") and now.core is None
+        error = aggregation_error(before, list(updates.values())) if inexact else 0.0
         if masked:
             done = room.round(updates)
             if done.result is None:
                 raise RuntimeError(done.reason)
             shared = pack(unpack(done.result.shared), metadata_of(shared))
         else:
-            vectors = [rule.sent(number, before, update) for update in updates.values()]
-            mean = {key: np.mean([vector[key] for vector in vectors], axis=0, dtype=np.float64) for key in vectors[0]}
+            sent_by = [rule.sent(number, before, update) for update in updates.values()]
+            mean = _mean_of_words(replace(plan, number=number), before, sent_by)
             step, state = server_step(recipe.server, mean, state, rate=recipe.server_rate)
             shared = pack(aggregate(recipe.rule, before, step, 1.0), metadata_of(shared))
         yield Round(number, Adapter.from_bytes(shared), sent, error)
+
+
+def _mean_of_words(plan: RoundPlan, shared: Tensors, sent_by: Sequence[Tensors]) -> dict[str, NDArray[np.float64]]:
+    """The mean as the secure sum gives it: encoded, added up modulo 2^32 and read, without the masks that cancel."""
+    code = layout(plan, shared, len(sent_by))
+    total, words = np.zeros(code.size, np.uint32), np.empty(code.size, np.uint32)
+    for update in sent_by:
+        encode(code, plan, update, pictures=1, metrics={}, out=words)
+        total += words
+    summed = open_sum(code, sent_like(plan, shared), total, len(sent_by))
+    return {name: value / summed.weight for name, value in summed.update.items()}
 
 
 def local(

@@ -43,7 +43,7 @@ def upload_bytes(start: Adapter, recipe: Recipe, artists: int) -> int:
     """What one artist sends in all rounds: every envelope's attachments and body, as a relay's log has them."""
     shared = unpack(start.to_bytes())
     names = [f"artist {i}" for i in range(artists)]
-    room = Simulation(names, shared, rounds=recipe.rounds, rule=recipe.rule)
+    room = Simulation(names, shared, rounds=recipe.rounds, rule=recipe.rule, bits=recipe.bits)
     nothing = {name: np.zeros_like(array) for name, array in shared.items()}
     key, sent = room.sides[names[0]].identity, 0
     for _ in range(recipe.rounds):

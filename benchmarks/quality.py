@@ -5,14 +5,14 @@ artist of a federation takes the same number of local steps, whatever the rule. 
 
 * the backbone alone;
 * centralised: the federation's pictures in one place, as many steps as one artist takes, with as many pictures in each
-  as all artists take together: the same gradient work, one optimiser. Its learning rate is its own best of four;
+  as all artists take together: the same gradient work, one optimiser. Its learning rate is its own best of five;
 * local-only: one artist's pictures, for as many steps as shared and personal adapter took together.
 
 Recovered is (backbone - federated) / (backbone - centralised) of the mean held-out loss over the federation's artists.
 Rates and rounds were chosen on another federation and on train pictures that were kept back (`recipes/quality`), never
 on the pictures that are measured here.
 
-Cells are kept in `out/quality/cells.jsonl` as they are done; a run that was stopped goes on.
+Cells are kept in `out/quality/<recipes>/cells.jsonl` as they are done; a run that was stopped goes on.
 
     python benchmarks/quality.py --json
 """
@@ -23,6 +23,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hashlib
 import json
 import statistics
 import sys
@@ -48,16 +49,19 @@ from fedart_nb.rounds import DEFAULT_RULE
 OUT = Path(__file__).parents[1] / "out" / "quality"
 
 #: Chosen with `recipes/quality/tune.py`: many short rounds, for all rules.
-DEFAULT = Recipe(DEFAULT_RULE, rounds=20, steps=2, rate=2e-2)
+DEFAULT = Recipe(DEFAULT_RULE, rounds=20, steps=2, rate=3e-2, bits=16, schedule="cosine")
+#: Words of 32 bits; rules that train one factor at a time diverge at the default's rate.
+_WHOLE = replace(DEFAULT, bits=32, rate=2e-2)
 OTHERS: Mapping[str, Recipe] = {
-    "fedavg": replace(DEFAULT, rule="fedavg"),
-    "dp8": replace(DEFAULT, rule="fedsvd"),
-    "ffa": replace(DEFAULT, rule="ffa"),
-    "fedsvd": replace(DEFAULT, rule="fedsvd"),
-    "fedsb": replace(DEFAULT, rule="fedsb"),
-    "dense": replace(DEFAULT, rule="dense"),
+    "fedavg": replace(_WHOLE, rule="fedavg", rate=DEFAULT.rate),
+    "rolora": replace(_WHOLE, rule="rolora"),
+    "dp8": replace(_WHOLE, rule="fedsvd"),
+    "ffa": replace(_WHOLE, rule="ffa"),
+    "fedsvd": replace(_WHOLE, rule="fedsvd"),
+    "fedsb": replace(_WHOLE, rule="fedsb"),
+    "dense": replace(_WHOLE, rule="dense"),
 }
-CENTRALISED_RATE = 2e-2
+CENTRALISED_RATE = 3e-2
 LOCAL_RATE = 1e-2
 PERSONAL_STEPS = 30
 EPSILON = 8.0
@@ -241,18 +245,23 @@ class Bench:
         found: dict[str, dict[str, float]] = self.cell(f"matrix of {n}, seed {seed}", run)
         return found
 
-    def masked(self, seed: int, n: int) -> float:
-        """Largest difference of a round's shared adapter through the secure sum from the one by the plain sum."""
+    def masked(self, seed: int, n: int) -> dict[str, float]:
+        """Largest differences that masks make to a round's shared adapter, and that rounding to half words makes."""
         recipe, members = replace(self.size.default, rounds=1), self.members(seed, n)
 
-        def run() -> float:
-            once, again = (
-                next(federate(self.backbone, self.of(members), recipe, self.start(seed), seed=seed, masked=masked))
-                for masked in (False, True)
-            )
-            return max(float(np.abs(value).max()) for value in once.shared.minus(again.shared).values())
+        def run() -> dict[str, float]:
+            def shared(masked: bool, bits: int) -> Adapter:
+                one = replace(recipe, bits=bits)
+                rounds = federate(self.backbone, self.of(members), one, self.start(seed), seed=seed, masked=masked)
+                return next(rounds).shared
 
-        found: float = self.cell(f"masked of {n}, seed {seed}", run)
+            def apart(one: Adapter, other: Adapter) -> float:
+                return max(float(np.abs(value).max()) for value in one.minus(other).values())
+
+            plain, masked = shared(False, recipe.bits), shared(True, recipe.bits)
+            return {"masks": apart(plain, masked), "rounding": apart(plain, shared(False, 32))}
+
+        found: dict[str, float] = self.cell(f"masked of {n}, seed {seed}", run)
         return found
 
     # --- pictures ---
@@ -342,7 +351,7 @@ def figures(bench: Bench) -> Iterator[dict[str, Any]]:
     size, bare, seeds = bench.size, bench.bare(), range(bench.size.seeds)
     default, n_rules = size.default, middle(size)
     work = f"{default.rounds} rounds x {default.steps} local steps, batch {default.batch}, rank 4"
-    how = f"{default.rule}, {work}, rate {default.rate:g}, server {default.server} x {default.server_rate:g}"
+    how = f"{default.rule}, {work}, rate {default.rate:g} {default.schedule}, {default.bits} bits a value"
 
     def share(n: int, label: str, recipe: Recipe) -> list[float]:
         runs = [(bench.federated(s, n, label, recipe)["losses"], bench.in_one_place(s, n)["losses"]) for s in seeds]
@@ -370,9 +379,7 @@ def figures(bench: Bench) -> Iterator[dict[str, Any]]:
             how=f"{n} artists, {how}; centralised: same steps, {n} x batch, rate {CENTRALISED_RATE:g}; spread: 95 % "
             "t-interval over seeds; worst artist: its loss over the backbone's",
         )
-    sent = {
-        rule: upload_bytes(bench.start(0), replace(default, rule=rule), n_rules) for rule in (default.rule, "fedavg")
-    }
+    sent = {one.rule: upload_bytes(bench.start(0), one, n_rules) for one in (default, recipe_of(size, "fedavg"))}
     yield measure(
         "quality.bytes_vs_fedavg",
         round(sent[default.rule] / sent["fedavg"], 4),
@@ -383,9 +390,10 @@ def figures(bench: Bench) -> Iterator[dict[str, Any]]:
     yield from _personal_figures(bench)
     yield measure(
         "quality.masked_difference",
-        bench.masked(0, n_rules),
+        bench.masked(0, n_rules)["masks"],
         "largest difference of a value",
-        how=f"one round of {n_rules}, {default.rule}: shared adapter through the secure sum and by a plain mean",
+        baseline={"rounding_to_half_words": bench.masked(0, n_rules)["rounding"]},
+        how=f"one round of {n_rules}, {default.rule}: shared adapter with the secure sum's masks and without",
     )
     labels = {"default": default} | {rule: recipe_of(size, rule) for rule in size.rules}
     for label, recipe in labels.items():
@@ -470,8 +478,10 @@ def _mean(values: Any) -> float:
 def main() -> None:
     chosen = options(__doc__)
     torch.set_num_threads(1)
-    size, folder = (QUICK, OUT / "quick") if chosen.quick else (FULL, OUT)
+    size = QUICK if chosen.quick else FULL
     backbone = Backbone.embedded(device="cpu")
+    recipes = repr((size, OTHERS, CENTRALISED_RATE, LOCAL_RATE, EPSILON, backbone.sha256))
+    folder = OUT / hashlib.sha256(recipes.encode()).hexdigest()[:8]  # cells of other recipes are other cells
     names = sorted(ArtSet.samples())
     bench = Bench(size, backbone, {}, folder)
     wanted = {m for seed in range(size.seeds) for n in size.sizes for m in bench.members(seed, n)}

@@ -21,6 +21,7 @@ from .privacy.planning import default_delta
 from .privacy.promise import ArtistPromise
 from .relay import Envelope, Invite, RelayClient, Transport, create_room
 from .rounds import DEFAULT_RULE, Member, Phase, RoundEngine, RoundPlan, promise_of, rule_of, unpack
+from .secagg.encoding import BITS
 from .secagg.graph import quorum_of
 from .secagg.identity import Identity
 from .secagg.safety import SafetyNumber
@@ -30,6 +31,7 @@ __all__ = ["CLIP_NORM", "Host"]
 _POLL_S = 1.0
 _LATE_S = 0.01  # a deadline is over when it is past
 CLIP_NORM = 0.3  #: of a core's whole update under noise on whole artists; about what 20 steps on sample art move it
+_NOISED_RATE = 2e-2  # artists who noise their training may take another rate than the plan's; this learns best
 _MAX_ATTEMPTS = 5  # in a row, before the host is asked what to do
 _ENDS = (Phase.DONE, Phase.ABORTED)
 _WAITED_FOR = {
@@ -109,7 +111,9 @@ class Host:
         seed: int = 0,
         join_s: float = 30.0,
         patience_s: float = 60.0,
-        clip: float = 1.0,
+        clip: float | None = None,
+        bits: int | None = None,
+        schedule: str = "constant",
         rule: str | None = None,
         server: str = "average",
         server_rate: float = 1.0,
@@ -129,6 +133,10 @@ class Host:
         `rule`: how the sum becomes the next shared adapter (`fedart_nb.rounds.RULES` has a sentence on each):
         `DEFAULT_RULE`, with noise on whole artists "fedsvd", and "fedsb" for a core. `server` and `server_rate`: the
         host's optimiser; `weighting` and `q`: how much each artist counts (`RoundPlan`).
+        `bits`: of each number on the wire: 16 unless noise or products are summed, which take 32. `clip`: no number of
+        an update is larger; unless given, what training cannot reach (with 16 bits rounding grows with it).
+        `schedule` "cosine" lets the learning rate fall over the rounds. What learnt best in `benchmarks/quality.py` is
+        many short rounds: `rounds=20, local_steps=2, learning_rate=3e-2, schedule="cosine"`.
         `metrics`: "loss_before", "loss_after": the room learns their means over all artists, nobody a single one.
         `artist_epsilon` switches noise on whole artists on: as much of it as keeps epsilon there over all rounds, for
         every artist, against `colluders` others who put together what they know, with updates clipped to `clip_norm`,
@@ -143,6 +151,10 @@ class Host:
         if rule is None:
             rule = "fedsb" if first.core is not None else DEFAULT_RULE if artist_epsilon is None else "fedsvd"
         size = rule_of(rule).size(1, unpack(self._shared))
+        if bits is None:
+            bits = 16 if artist_epsilon is None and not rule_of(rule).sends_products else 32
+        if clip is None:
+            clip = 1.0 if bits == BITS[0] else min(1.0, 2 * local_steps * max(learning_rate, _NOISED_RATE))
         if transport is None:
             if relay is None:
                 raise RoundError("No relay was given. Start one with `fedart relay`, or ask for its address.")
@@ -171,6 +183,8 @@ class Host:
             shared_sha256=hashlib.sha256(self._shared).hexdigest(),
             host_key=self.identity.public_key.hex(),
             clip=clip,
+            bits=bits,
+            schedule=schedule,
             rule=rule,
             server=server,
             server_rate=server_rate,

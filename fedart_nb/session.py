@@ -50,6 +50,7 @@ from .rounds import (
     RelayView,
     RoundPlan,
     Task,
+    held_of,
     metadata_of,
     norm,
     pack,
@@ -58,7 +59,6 @@ from .rounds import (
     rule_of,
     skellam_of,
     unpack,
-    words_of,
 )
 from .rounds.rest import Followed, taken_out, taken_out_after
 from .rounds.tensors import Tensors
@@ -459,7 +459,7 @@ class Session:
         return RelayView(
             number=sent.plan.number,
             update=sent.update.astype(np.float64),
-            held=words_of(message)[: len(sent.update)],
+            held=held_of(sent.plan, message, len(sent.update)),
             mean=sent.mean.astype(np.float64),
             contributors=sent.contributors,
             roster=artists,
@@ -492,7 +492,7 @@ class Session:
         facts = _public(sent.plan, len(self.latents("train")))
         sha, shared = self.backbone.sha256, sent.before
         hidden = {name: fact for name, fact in facts.items() if name != "kind"}
-        share = ServerView.of_share(words_of(message), shared, sha, like=like, **hidden)
+        share = ServerView.of_share(held_of(sent.plan, message, len(sent.update)), shared, sha, like=like, **hidden)
         total = _shaped(sent.mean * np.float32(sent.contributors), like)
         return {
             "your masked share": share,
@@ -597,7 +597,7 @@ class Session:
         side, _ = self._in_room()
         start = self._shared_of(side.shared)
         picture = self.privacy if isinstance(self.privacy, PicturePrivacy) else None
-        rate = (picture.learning_rate if picture else None) or plan.learning_rate
+        rate = (picture.learning_rate if picture else None) or plan.round_rate
         config = TrainConfig.of_round(steps=plan.local_steps, batch=plan.batch, learning_rate=rate)
         rule = rule_of(plan.rule)
         leaving = rule.size(plan.number, unpack(side.shared or b""))
@@ -828,6 +828,6 @@ def _public(plan: RoundPlan, pictures: int) -> dict[str, Any]:
         "kind": "steps",
         "local_steps": plan.local_steps,
         "batch": max(1, min(plan.batch, pictures)),
-        "learning_rate": plan.learning_rate,
+        "learning_rate": plan.round_rate,
         "pictures": pictures,
     }

@@ -8,7 +8,7 @@ from .plan import PHASES, PROTECTIONS, RoundPlan
 from .rules import DEFAULT_RULE, NOT_FROM_SUMS, RULES, SERVERS, aggregate, aggregation_error, refusal, rule_of
 from .simulate import Simulated, Simulation
 from .tensors import metadata_of, norm, pack, unpack
-from .vector import words_of
+from .vector import held_of, words_of
 from .view import RelayView, Sight
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Task",
     "aggregate",
     "aggregation_error",
+    "held_of",
     "metadata_of",
     "norm",
     "pack",

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import RoundError
+from ..secagg.encoding import BITS
 from ..secagg.graph import COMPLETE_UP_TO, quorum_of
 from ..secagg.messages import MIN_ARTISTS
 from .rules import refusal
 
-__all__ = ["LOSS_CAP", "MAX_WEIGHT_PICTURES", "METRICS", "PHASES", "PROTECTIONS", "WEIGHTINGS", "RoundPlan"]
+__all__ = [
+    "LOSS_CAP",
+    "MAX_WEIGHT_PICTURES",
+    "METRICS",
+    "PHASES",
+    "PROTECTIONS",
+    "SCHEDULES",
+    "WEIGHTINGS",
+    "RoundPlan",
+]
 
 #: Every round goes through these in order.
 PHASES = ("advertise", "share", "update", "consistency", "unmask")
 
+SCHEDULES = ("constant", "cosine")
 WEIGHTINGS = ("equal", "pictures", "loss")
 #: What noise a round adds by itself: none, or so much to the sum that no single artist shows (`rounds.noised`).
 PROTECTIONS = ("none", "artist")
@@ -29,7 +41,7 @@ LOSS_CAP = 2.0  #: a larger loss does not weigh more
 #: everybody learns their mean over the artists, nobody a single one.
 METRICS: Mapping[str, float] = {"loss_before": 10.0, "loss_after": 10.0}
 
-_WHOLE = ("number", "total", "attempt", "local_steps", "batch", "rank", "min_artists", "degree", "survivors")
+_WHOLE = ("number", "total", "attempt", "local_steps", "batch", "rank", "bits", "min_artists", "degree", "survivors")
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "number": (1, 10_000),
     "total": (1, 10_000),
@@ -53,7 +65,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 }
 
 #: Entries that plans of the first version do not have, with what they mean there.
-_LATER: Mapping[str, Any] = {"q": 0.0, "server": "average", "server_rate": 1.0}
+_LATER: Mapping[str, Any] = {"q": 0.0, "server": "average", "server_rate": 1.0, "bits": 32, "schedule": "constant"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,7 @@ class RoundPlan:
         shared_sha256: SHA-256 of the bytes of the shared adapter that the round starts from.
         rank, alpha, targets: shape of that adapter.
         local_steps, batch, learning_rate: what each artist's kernel does with it.
+        schedule: of the learning rate over the rounds: "constant", or "cosine" from it to a tenth of it (`round_rate`).
         rule: how the sum becomes the next shared adapter.
         weighting: "equal" (an artist with 20 drawings counts as one artist), "pictures" (by their number, up to
             `MAX_WEIGHT_PICTURES`), or "loss" (by the q-th power of the loss that the artist begins the round with, up
@@ -76,6 +89,8 @@ class RoundPlan:
             constant that Adam does not give.
         q: for weights by loss: the larger, the more those count whom the shared adapter serves worst.
         server: the host's optimiser (`rules.server`); server_rate: its rate.
+        bits: of each value in the masked vector: 32, or 16 for half the bytes, with values rounded to
+            2 * `clip` / floor(65535 / artists).
         clip: no value of an update is larger than this; larger ones are clipped, and the artist is told.
         protocol: how the sum is formed; "secagg" is the only one: see `fedart_nb.secagg`.
         min_artists: fewer contributors than this, and the round waits; never below three.
@@ -105,12 +120,14 @@ class RoundPlan:
     local_steps: int = 20
     batch: int = 8
     learning_rate: float = 3e-3
+    schedule: str = "constant"
     rule: str = "fedavg"
     weighting: str = "equal"
     q: float = 0.0
     server: str = "average"
     server_rate: float = 1.0
     clip: float = 1.0
+    bits: int = 32
     protocol: str = "secagg"
     min_artists: int = 3
     join_s: float = 30.0
@@ -158,6 +175,16 @@ class RoundPlan:
         if not re.fullmatch("[0-9a-f]{64}", self.host_key):
             raise RoundError(f"The plan's host_key is {self.host_key!r}; expected 64 hex digits.")
         self._check_protection()
+        self._check_training()
+
+    def _check_training(self) -> None:
+        if self.bits not in BITS or (self.bits != BITS[0] and self.protection == "artist"):
+            raise RoundError(
+                f"The plan's bits are {self.bits!r}; expected 32 or 16, and 32 with noise on whole artists, which has "
+                "its own encoding."
+            )
+        if self.schedule not in SCHEDULES:
+            raise RoundError(f"The plan's schedule is {self.schedule!r}; known are {', '.join(SCHEDULES)}.")
 
     def _check_protection(self) -> None:
         of_noise = {name: getattr(self, name) for name in ("noise_multiplier", "clip_norm", "survivors", "delta")}
@@ -188,6 +215,18 @@ class RoundPlan:
                 f"The plan's survivors are {self.survivors}; expected 0, or from {least}, without whom no sum of "
                 f"{self.min_artists} artists is opened, to {self.min_artists}."
             )
+
+    @property
+    def round_rate(self) -> float:
+        """The learning rate of this round's first local steps.
+
+        >>> plan = RoundPlan("r", 21, 21, "", "", "0" * 64, learning_rate=0.02, schedule="cosine")
+        >>> round(plan.round_rate, 4), RoundPlan(**{**plan.to_body(), "number": 1, "metrics": ()}).round_rate
+        (0.0021, 0.02)
+        """
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * (self.number - 1) / self.total)))
 
     @property
     def digest(self) -> str:

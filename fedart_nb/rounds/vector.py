@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from ..errors import SecAggError
 from ..privacy.noise import SecureRandom
-from ..secagg.encoding import Field, FixedPoint
+from ..secagg.encoding import Field, FixedPoint, values_of
 from .noised import NoisedWords
 from .plan import LOSS_CAP, MAX_WEIGHT_PICTURES, METRICS, RoundPlan
 from .rules import rule_of
 from .tensors import Tensors
 
-__all__ = ["Summed", "encode", "encode_noised", "flat_of", "layout", "open_sum", "sent_like", "words_of"]
+__all__ = ["Summed", "encode", "encode_noised", "flat_of", "held_of", "layout", "open_sum", "sent_like", "words_of"]
 
 _MAX_PICTURES = 100_000
 _SLACK = 1e-6
@@ -50,7 +50,7 @@ def layout(plan: RoundPlan, shared: Tensors, artists: int) -> FixedPoint | Noise
     if plan.protection == "artist":
         return NoisedWords(plan, size, artists)
     fields = (
-        Field("update", size, plan.clip),
+        Field("update", size, plan.clip, bits=plan.bits),
         Field("weight", 1, 1.0),
         Field("pictures", 1, _MAX_PICTURES, whole=True),
         Field("clipped", 1, min(size, (2**32 - 1) // artists), whole=True),
@@ -110,6 +110,12 @@ def encode(
 def words_of(message: bytes) -> NDArray[np.uint32]:
     """The masked words in an update's attachment: all that a relay holds of it, besides who signed it and when."""
     return np.frombuffer(message[33:-64], "<u4")
+
+
+def held_of(plan: RoundPlan, message: bytes, size: int) -> NDArray[np.uint32]:
+    """The masked values, (size,), that stand in the place of an update's, as uint32 from 0 to 2^32 - 1 of any plan."""
+    values = values_of(words_of(message), size, plan.bits)
+    return values.astype(np.uint32) << np.uint32(32 - plan.bits)
 
 
 def open_sum(code: FixedPoint | NoisedWords, sent: Tensors, words: NDArray[np.uint32], count: int) -> Summed:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ...errors import RoundError
 from ..tensors import Tensors
-from . import dense, fedavg, fedsb, fedsvd, ffa, rolora
+from . import bfirst, dense, fedavg, fedsb, fedsvd, ffa, rolora
 from .fedavg import aggregation_error
 from .rule import Factors, Rule, Sums
 from .server import SERVERS, server_step
@@ -30,10 +30,10 @@ __all__ = [
     "server_step",
 ]
 
-RULES: Mapping[str, Rule] = {m.RULE.name: m.RULE for m in (rolora, fedsvd, ffa, fedsb, fedavg, dense)}
+RULES: Mapping[str, Rule] = {m.RULE.name: m.RULE for m in (bfirst, rolora, fedsvd, ffa, fedsb, fedavg, dense)}
 
 #: What rooms follow unless told otherwise; chosen by `benchmarks/quality.py`.
-DEFAULT_RULE = "rolora"
+DEFAULT_RULE = "bfirst"
 
 #: Published rules that no room here can follow, and why.
 NOT_FROM_SUMS: Mapping[str, str] = {

@@ -210,10 +210,10 @@ def test_an_upload_is_as_long_as_the_rule_says(rule: str) -> None:
     assert size < min(words) < size + 40  # weight, pictures, clipped, check words, signature
 
 
-def test_the_default_rule_sends_at_most_half_of_what_plain_averaging_sends_over_two_rounds() -> None:
+def test_the_default_rule_sends_b_alone_in_round_1_and_both_factors_in_every_later_one() -> None:
     shared = adapter(np.random.default_rng(0))
-    sizes = {rule: sum(rule_of(rule).size(n, shared) for n in (1, 2)) for rule in (DEFAULT_RULE, "fedavg")}
-    assert 2 * sizes[DEFAULT_RULE] <= sizes["fedavg"]
+    sizes = {rule: [rule_of(rule).size(n, shared) for n in (1, 2, 3)] for rule in (DEFAULT_RULE, "ffa", "fedavg")}
+    assert sizes[DEFAULT_RULE] == [sizes["ffa"][0], *sizes["fedavg"][1:]]
 
 
 @pytest.mark.parametrize("rule", sorted(NOT_FROM_SUMS))
@@ -230,6 +230,8 @@ IMPOSSIBLE = [
     ({"q": 1.0}, "expected q above 0 exactly"),
     ({"q": 6.0, "weighting": "loss"}, "q is 6.0; expected a number from 0 to 5"),
     ({"server_rate": 0}, "server_rate is 0"),
+    ({"bits": 8}, "expected 32 or 16"),
+    ({"schedule": "linear"}, "known are constant, cosine"),
 ]
 NOISE = {"protection": "artist", "noise_multiplier": 1.0, "clip_norm": 0.1, "delta": 1e-3}
 
@@ -239,8 +241,10 @@ NOISE = {"protection": "artist", "noise_multiplier": 1.0, "clip_norm": 0.1, "del
     [
         *IMPOSSIBLE,
         ({"rule": "rolora", **NOISE}, "does not go with noise on whole artists: its rounds send"),
+        ({"rule": "bfirst", **NOISE}, "does not go with noise on whole artists: its rounds send"),
         ({"rule": "dense", **NOISE}, "does not go with noise on whole artists: it sends"),
         ({"weighting": "loss", "q": 1.0, **NOISE}, "no noise covers"),
+        ({"bits": 16, **NOISE}, "32 with noise on whole artists"),
         ({"weighting": "pictures", **NOISE}, "no noise covers"),
     ],
 )
@@ -344,8 +348,32 @@ def test_a_host_that_changes_what_its_rule_leaves_as_it_is_is_not_followed() -> 
 def test_a_plan_of_the_first_version_is_read_and_keeps_its_digest() -> None:
     plan = plan_for(b"x")
     body = plan.to_body()
-    assert not {"q", "server", "server_rate"} & body.keys()
+    assert not {"q", "server", "server_rate", "bits", "schedule"} & body.keys()
     assert RoundPlan.from_body(body) == plan
     other = plan_for(b"x", server="momentum", weighting="loss", q=2.0)
     assert RoundPlan.from_body(other.to_body()) == other
     assert other.digest != plan.digest
+
+
+def test_updates_of_half_words_take_half_the_bytes_and_give_the_mean_to_their_rounding() -> None:
+    rng = np.random.default_rng(1)
+    shared = {"x": np.zeros(3001, np.float32)}
+    updates = {name: {"x": rng.normal(0, 0.02, 3001).astype(np.float32)} for name in NAMES}
+    sizes, results = [], []
+    for bits in (32, 16):
+        room = Simulation(NAMES, shared, rule="fedavg", bits=bits, clip=0.1)
+        done = room.round(updates)
+        assert done.result is not None
+        sizes.append(max(len(e.attachments["update"]) for e in done.log if e.kind == "update"))
+        results.append(unpack(done.result.shared)["x"])
+    assert sizes[1] < 0.52 * sizes[0]
+    step = 2 * 0.1 / (65535 // len(NAMES))
+    assert 0 < np.abs(results[0] - results[1]).max() <= step / 2 * 1.001
+
+
+def test_the_learning_rate_falls_over_the_rounds_to_a_tenth_where_the_plan_says_so() -> None:
+    rates = [plan_for(b"", number=n, total=10, learning_rate=0.02, schedule="cosine").round_rate for n in range(1, 11)]
+    assert rates[0] == pytest.approx(0.02)
+    assert rates == sorted(rates, reverse=True)
+    assert 0.002 < rates[-1] < 0.003
+    assert plan_for(b"", number=9, total=10, learning_rate=0.02).round_rate == 0.02

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fedart_nb.errors import SecAggError
-from fedart_nb.secagg.encoding import CHECK_WORDS, Field, FixedPoint
+from fedart_nb.secagg.encoding import CHECK_WORDS, Field, FixedPoint, values_of
 
 VALUES = arrays(np.float64, (4, 7), elements=st.floats(-0.5, 0.5))
 
@@ -94,3 +94,43 @@ def test_a_sum_opens_with_the_right_count_alone() -> None:
     for count in (1, 3):
         with pytest.raises(SecAggError, match="check words"):
             code.decode(words + words, count=count)
+
+
+@given(VALUES, st.integers(4, 256))
+def test_two_values_in_a_word_err_by_half_a_step_an_artist_and_carry_nothing_over(
+    values: np.ndarray, artists: int
+) -> None:
+    code = FixedPoint([Field("x", 7, 0.5, bits=16), Field("y", 2, 1.0)], artists)
+    assert code.size == 4 + 2 + CHECK_WORDS
+    total = np.zeros(code.size, np.uint32)
+    for row in values:
+        total += code.encode({"x": row, "y": np.array([0.25, -1.0])}).words
+    sums = code.decode(total, count=4)
+    assert (np.abs(sums["x"] - values.sum(axis=0)) <= 4 * code.step("x") / 2 * (1 + 1e-6) + 1e-15).all()
+    np.testing.assert_allclose(sums["y"], [1.0, -4.0], atol=1e-5)
+
+
+@pytest.mark.parametrize("artists", [1, 3, 10, 64, 255])
+def test_the_largest_sum_of_low_halves_does_not_reach_the_high_ones(artists: int) -> None:
+    code = FixedPoint([Field("x", 2, 1.0, bits=16)], artists)
+    words = code.encode({"x": np.array([1.0, -1.0])}).words
+    total = words * np.uint32(artists)
+    np.testing.assert_allclose(code.decode(total, count=artists)["x"], [artists, -artists], rtol=1e-9)
+
+
+def test_masked_halves_are_read_as_values_and_an_empty_last_half_is_left_out() -> None:
+    code = FixedPoint([Field("x", 3, 1.0, bits=16)], 1)
+    encoded = code.encode({"x": np.array([-1.0, 1.0, -1.0])}).words
+    assert values_of(encoded[:2], 3, 16).tolist() == [0, 65535, 0]
+    assert encoded[1] == 0
+
+
+def test_so_many_artists_that_half_words_would_round_everything_away_are_refused() -> None:
+    with pytest.raises(SecAggError, match="Take 32 bits"):
+        FixedPoint([Field("x", 2, 1.0, bits=16)], 300)
+
+
+@pytest.mark.parametrize("field", [{"bits": 8}, {"bits": 16, "whole": True}])
+def test_other_widths_and_counts_of_half_words_are_refused(field: dict[str, object]) -> None:
+    with pytest.raises(SecAggError, match="bits"):
+        Field("x", 2, 1.0, **field)  # type: ignore[arg-type]
