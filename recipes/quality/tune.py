@@ -30,7 +30,7 @@ from fedart_nb.art import ArtSet  # noqa: E402
 from fedart_nb.diffusion import AdapterConfig, Backbone, initial_adapter  # noqa: E402
 
 SEED, ARTISTS = 100, 3
-WHOLE = ("rounds", "steps", "rank")
+WHOLE, WORDS = ("rounds", "steps", "rank", "bits"), ("server", "schedule")
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     for text in parser.parse_args().tries:
         way, _, settings = text.partition(":")
         given = dict(pair.split("=") for pair in settings.split(","))
-        options = {k: int(v) if k in WHOLE else v if k == "server" else float(v) for k, v in given.items()}
+        options = {k: int(v) if k in WHOLE else v if k in WORDS else float(v) for k, v in given.items()}
         rank = options.pop("rank", 4)
         start = initial_adapter(backbone, AdapterConfig(rank=rank, alpha=float(rank)), seed=SEED)
         if way == "centralised":

@@ -308,7 +308,7 @@ def test_the_rest_of_the_world_is_what_the_others_sent_in_the_mean(
     rest = people[0].rest_of_world()
     for name, array in rest.tensors.items():
         expected = before[0].tensors[name] + sum(step.get(name, 0) for step in others)
-        np.testing.assert_allclose(array, expected, atol=1e-6)
+        np.testing.assert_allclose(array, expected, atol=2e-5)  # two rounds' rounding to half words
     assert rest.digest != people[0].shared.digest
 
 
