@@ -117,8 +117,12 @@ def federate(
     seed: int,
     masked: bool = False,
     private: Mapping[str, PrivateTraining] | None = None,
+    batches: Mapping[str, int] | None = None,
 ) -> Iterator[Round]:
-    """Round after round; `masked` sends the updates through the secure sum, `private` noises each artist's training."""
+    """Round after round; `masked` sends the updates through the secure sum, `private` noises each artist's training.
+
+    `batches` are artists' own, in the place of the recipe's.
+    """
     rule, shared, state, sent = rule_of(recipe.rule), start.to_bytes(), b"", 0
     names = list(studios)
     room = Simulation(
@@ -145,7 +149,7 @@ def federate(
                 now,
                 TrainConfig.of_round(
                     steps=recipe.steps,
-                    batch=recipe.batch,
+                    batch=(batches or {}).get(name, recipe.batch),
                     learning_rate=replace(plan, number=number).round_rate,
                     seed=None if private else seed_of(seed, number, index),
                 ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..errors import BudgetExceeded, LedgerError
 from ..privacy.accounting import Accountant, Gaussian
@@ -25,7 +26,7 @@ class PicturePrivacy:
     Attributes:
         epsilon: the budget; delta: `default_delta` of the number of pictures unless given.
         noise_multiplier: solved so that the budget lasts for all rounds, unless given.
-        clip_norm, draws, factors: as in `PrivateTraining`.
+        clip_norm, draws, factors, passes: as in `PrivateTraining`; two passes for backbones of Stable Diffusion's size.
         learning_rate: instead of the round's plan's, if given. Noised gradients want a larger one: 2e-2 learnt best.
         accountant: "rdp" (right also when cells are run again) or "prv".
 
@@ -43,6 +44,7 @@ class PicturePrivacy:
     factors: Factors = "B"
     learning_rate: float | None = None
     accountant: Accountant = "rdp"
+    passes: Literal[1, 2] = 1
 
     def __post_init__(self) -> None:
         self.budget(1)
@@ -97,7 +99,9 @@ class PicturePrivacy:
         return Payment(private, ledger, private.mechanism(pictures=pictures, batch=batch, steps=steps), name)
 
     def _training(self, sigma: float) -> PrivateTraining:
-        return PrivateTraining(sigma, clip_norm=self.clip_norm, draws=self.draws, factors=self.factors)
+        return PrivateTraining(
+            sigma, clip_norm=self.clip_norm, draws=self.draws, factors=self.factors, passes=self.passes
+        )
 
 
 @dataclass(frozen=True)

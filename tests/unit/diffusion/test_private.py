@@ -84,7 +84,9 @@ def by_hand(
     return total, norms
 
 
-def compared(backbone: Backbone, data: LatentSet, adapter: Adapter, draws: int, *, at_once: int = 64) -> float:
+def compared(
+    backbone: Backbone, data: LatentSet, adapter: Adapter, draws: int, *, at_once: int = 64, passes: Any = 1
+) -> float:
     """Relative difference between one noise-free private step's gradient and the sum that was clipped by hand."""
     pictures = len(data)
     with attached(backbone, [(adapter, 1.0)], trainable=0):
@@ -93,7 +95,7 @@ def compared(backbone: Backbone, data: LatentSet, adapter: Adapter, draws: int, 
         _, norms = by_hand(learning, losses, pictures, draws, math.inf)
         clip_norm = float(np.median(norms))  # so that some are clipped and some are not
         hand, _ = by_hand(learning, losses, pictures, draws, clip_norm)
-        private = PrivateTraining(0.0, clip_norm=clip_norm, draws=draws, rows_at_once=at_once)
+        private = PrivateTraining(0.0, clip_norm=clip_norm, draws=draws, rows_at_once=at_once, passes=passes)
         done = 0
 
         def rows_in_turn(index: torch.Tensor) -> torch.Tensor:
@@ -121,6 +123,56 @@ def test_a_step_without_noise_is_the_sum_clipped_by_hand(
 
 def test_a_large_sample_in_parts_gives_the_same_sum(backbone: Backbone, data: LatentSet) -> None:
     assert compared(backbone, data, awake(backbone), 2, at_once=4) < 1e-5
+
+
+@pytest.mark.parametrize("targets", [ATTENTION, CONVOLUTIONS, DOWN, ATTENTION_AND_UP_CONVOLUTIONS])
+def test_two_passes_back_give_the_same_sum(backbone: Backbone, data: LatentSet, targets: str) -> None:
+    assert compared(backbone, data, awake(backbone, targets), 2, passes=2) < 1e-5
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_two_passes_give_what_one_gives_on_a_network_like_stable_diffusions(
+    saved: Callable[[str], Path], pixels: np.ndarray, checkpointing: bool
+) -> None:
+    folder = saved("epsilon")
+    backbone = Backbone.from_pretrained(folder, device="cpu", gradient_checkpointing=checkpointing)
+    data = latents_of(backbone, pixels[:4], ["cat", "dog", "cat", "dog"], list("abcd"))
+    backbone.denoiser.train()  # checkpoints are taken in training alone
+    for targets in (ATTENTION, CONVOLUTIONS):
+        assert compared(backbone, data, awake(backbone, targets), 2, passes=2) < 1e-5
+
+
+def test_two_passes_hold_no_gradients_by_picture(backbone: Backbone, data: LatentSet) -> None:
+    with attached(backbone, [(awake(backbone), 1.0)], trainable=0):
+        learning = {n: p for n, p in backbone.denoiser.named_parameters() if p.requires_grad}
+        losses = loss_of_rows(backbone, data, len(data))
+        with PerPicture(backbone.denoiser, learning).watching() as gradients:
+            private = PrivateTraining(0.0, passes=2)
+            PrivateStep(gradients, private, pictures=len(data), batch=len(data))(losses)
+    assert gradients.rows.numel() == 0
+    assert gradients.total.shape == (gradients.size,)
+
+
+def test_a_second_pass_that_gives_other_gradients_than_the_first_is_refused() -> None:
+    layer = torch.nn.Linear(4, 1, bias=False)
+    gradients = PerPicture(layer, dict(layer.named_parameters()))
+    x = torch.ones(2, 4)
+    passes = iter((1.0, 3.0))
+
+    class Louder(torch.autograd.Function):
+        """Its gradient is three times as large the second time."""
+
+        @staticmethod
+        def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:
+            return g * next(passes)
+
+    step = PrivateStep(gradients, PrivateTraining(0.0, clip_norm=0.5, passes=2), pictures=2, batch=2)
+    with gradients.watching(), pytest.raises(PrivacyError, match="differ"):
+        step(lambda index: Louder.apply(layer(x[index])[:, 0]))
 
 
 @pytest.mark.parametrize("targets", [ATTENTION, CONVOLUTIONS])
@@ -162,11 +214,13 @@ def test_gradients_by_picture_are_those_of_opacus_hooks(backbone: Backbone, data
     assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
 
 
+@pytest.mark.parametrize("passes", [1, 2])
 def test_bfloat16_steps_clip_what_they_computed(
-    backbone: Backbone, data: LatentSet, monkeypatch: pytest.MonkeyPatch
+    backbone: Backbone, data: LatentSet, monkeypatch: pytest.MonkeyPatch, passes: Any
 ) -> None:
     monkeypatch.setenv("FEDART_BF16", "1")
-    step = next(train(backbone, data, config=QUICK, start=awake(backbone), private=PrivateTraining(1.0)))
+    private = PrivateTraining(1.0, passes=passes)
+    step = next(train(backbone, data, config=QUICK, start=awake(backbone), private=private))
     assert isinstance(step, Step)
     assert all(math.isfinite(value) for value in step.norms.values)
 
@@ -217,21 +271,23 @@ def test_noise_has_the_promised_variance_by_chi_square_and_does_not_repeat() -> 
     assert abs(np.corrcoef(first, second)[0, 1]) < 5 / math.sqrt(d)
 
 
-def test_one_picture_moves_the_sum_by_no_more_than_the_clip_norm() -> None:
+@pytest.mark.parametrize("passes", [1, 2])
+def test_one_picture_moves_the_sum_by_no_more_than_the_clip_norm(passes: Any) -> None:
     rng = np.random.default_rng(0)
     pictures = rng.normal(size=(6, 30)) * 10.0 ** rng.integers(-3, 4, (6, 1))
-    private = PrivateTraining(0.0, clip_norm=0.7)
+    private = PrivateTraining(0.0, clip_norm=0.7, passes=passes)
     everybody = Room(private, pictures, 6, Fixed(list(range(6)))).gradient()
     for one in range(6):
         others = Room(private, pictures, 6, Fixed([i for i in range(6) if i != one])).gradient()
         assert np.linalg.norm(everybody - others) <= 0.7 * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("passes", [1, 2])
 @pytest.mark.parametrize("value", [math.inf, math.nan, 1e30])
-def test_a_picture_whose_gradient_is_not_finite_counts_for_nothing(value: float) -> None:
+def test_a_picture_whose_gradient_is_not_finite_counts_for_nothing(value: float, passes: Any) -> None:
     pictures = np.ones((3, 4))
     pictures[1] = value
-    room = Room(PrivateTraining(0.0, clip_norm=1.0), pictures, 3, Fixed([0, 1, 2]))
+    room = Room(PrivateTraining(0.0, clip_norm=1.0, passes=passes), pictures, 3, Fixed([0, 1, 2]))
     np.testing.assert_allclose(room.gradient(), np.full(4, 1.0), rtol=1e-5)
 
 
