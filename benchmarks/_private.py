@@ -85,7 +85,7 @@ class Way:
 
 #: One artist alone at each epsilon; and five together, cores of 32 x 32 numbers. Chosen with `recipes/privacy`.
 SOLO = Way(rounds=1, steps=8, share=0.25, rate=2e-2)
-FEDERATED = Way(rule="fedsb", rounds=20, rate=2e-3, rank=32, core=1, share=0.25)
+FEDERATED = Way(rule="fedsb", rounds=20, rate=1e-3, rank=32, core=1)
 
 
 def one_picture_steps(
