@@ -1,8 +1,8 @@
 """Try one way of private rounds after the other: five sample artists, judged on train pictures that are kept back.
 
 A try is `name=value,...` of: rule, rounds, steps, rate (AdamW's), schedule (over the rounds), rank, core (1:
-`diffusion/cores.py`), share (of the pictures in a batch; 1: all of them), draws (K), clip, epsilon (0: without noise, as
-`benchmarks/quality.py` trains; inf: as with noise, clipped alike, but without it).
+`diffusion/cores.py`), share (of the pictures in a batch; 1: all of them), draws (K), clip, epsilon (0: without noise,
+as `benchmarks/quality.py` trains; inf: clipped as with noise, but without it).
 Each try is a line of `tried.jsonl`.
 
     python recipes/privacy/tune.py epsilon=0 rounds=8,rate=1e-2,draws=4
