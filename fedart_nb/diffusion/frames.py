@@ -37,7 +37,8 @@ class Seen:
     Attributes:
         right, judged: pictures that the judge gave to the right artist, and of how many; artists: whom it chose from.
         rebuilt: the attacker's best reconstruction of one picture, uint8 (height, width, 3).
-        similarity: SSIM of it to the autoencoder's own version of the picture.
+        similarity: SSIM of it to the autoencoder's own version of the picture; guess: the highest SSIM of a guess
+            without the update (the mean of other pictures, the nearest of them): what is not above it shows nothing.
         picked, candidates: how often the right one of so many candidates came first; bound: nobody can do better.
     """
 
@@ -45,6 +46,7 @@ class Seen:
     judged: int
     artists: int
     similarity: float
+    guess: float
     picked: float
     candidates: int
     bound: float
@@ -53,7 +55,7 @@ class Seen:
     def __str__(self) -> str:
         style = f"{self.right} of {self.judged} pictures judged to be the artist's; " if self.judged else ""
         return (
-            f"{style}reconstruction of SSIM {self.similarity:.2f}, picked out of {self.candidates} in "
+            f"{style}reconstruction of SSIM {self.similarity:.2f} (without the update {self.guess:.2f}), picked out of {self.candidates} in "
             f"{self.picked:.0%} of tries"
         )
 

@@ -227,6 +227,7 @@ def _seen(frame: NoiseFrame) -> str:
     told = [
         *(facts if seen.judged else []),
         ("an attacker", "who got one step with a single picture in the clear, and knows its seed and caption"),
+        ("rebuilds it", f"with SSIM {seen.similarity:.2f}; a guess without the update reaches {seen.guess:.2f}"),
         ("picks it", f"out of {seen.candidates} in {_share(seen.picked)} of tries"),
         ("nobody can beat", _share(seen.bound)),
     ]
