@@ -54,10 +54,8 @@ class Seen:
 
     def __str__(self) -> str:
         style = f"{self.right} of {self.judged} pictures judged to be the artist's; " if self.judged else ""
-        return (
-            f"{style}reconstruction of SSIM {self.similarity:.2f} (without the update {self.guess:.2f}), picked out of {self.candidates} in "
-            f"{self.picked:.0%} of tries"
-        )
+        rebuilt = f"reconstruction of SSIM {self.similarity:.2f} (without the update {self.guess:.2f})"
+        return f"{style}{rebuilt}, picked out of {self.candidates} in {self.picked:.0%} of tries"
 
 
 @dataclass(frozen=True)

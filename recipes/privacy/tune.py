@@ -3,7 +3,9 @@
 A try is `name=value,...` of: rule, rounds, steps, rate (AdamW's), schedule (over the rounds), rank, core (1:
 `diffusion/cores.py`), share (of the pictures in a batch; 1: all of them), draws (K), clip, epsilon (0: without noise,
 as `benchmarks/quality.py` trains; inf: clipped as with noise, but without it).
-Each try is a line of `tried.jsonl`.
+Each try is a line of `tried.jsonl`. What it taught: AdamW's first step is as long as its rate whatever the gradient, so
+without noise the same rate overshoots (`epsilon=inf`), and what helps is whole batches (a better signal at one epsilon)
+with half the rate; several draws, a falling rate and few long rounds gave no more.
 
     python recipes/privacy/tune.py epsilon=0 rounds=8,rate=1e-2,draws=4
 """
