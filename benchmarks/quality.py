@@ -50,16 +50,16 @@ OUT = Path(__file__).parents[1] / "out" / "quality"
 
 #: Chosen with `recipes/quality/tune.py`: many short rounds, for all rules; artists weigh by their loss (q-FFL, q = 1).
 DEFAULT = Recipe(DEFAULT_RULE, rounds=20, steps=2, rate=3e-2, bits=16, schedule="cosine", q=1.0)
-#: Words of 32 bits; rules that train one factor at a time diverge at the default's rate.
+#: Words of 32 bits; rules that train one factor at a time diverge at the default's rate, and a core far below it.
 _WHOLE = replace(DEFAULT, bits=32, rate=2e-2, q=0.0)
 OTHERS: Mapping[str, Recipe] = {
     "equal": replace(DEFAULT, q=0.0),
     "fedavg": replace(_WHOLE, rule="fedavg", rate=DEFAULT.rate),
     "rolora": replace(_WHOLE, rule="rolora"),
-    "dp8": replace(_WHOLE, rule="fedsvd"),
+    "dp8": replace(_WHOLE, rule="fedsb", rate=1e-3, batch=32),
     "ffa": replace(_WHOLE, rule="ffa"),
     "fedsvd": replace(_WHOLE, rule="fedsvd"),
-    "fedsb": replace(_WHOLE, rule="fedsb"),
+    "fedsb": replace(_WHOLE, rule="fedsb", rate=1e-3),
     "dense": replace(_WHOLE, rule="dense"),
 }
 CENTRALISED_RATE = 3e-2
