@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def convergence_plot(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    styles = zip(OKABE_ITO.values(), ("o", "s", "^", "D", "v", "P", "X", "*"), strict=False)
+    styles = zip(cycle(OKABE_ITO.values()), cycle(("o", "s", "^", "D", "v", "P", "X", "*", "<")), strict=False)
     rules = [line for name, line in by_name.items() if name.startswith("quality.rule.")]
     for (colour, marker), line in zip(styles, rules, strict=False):
         curves = np.array(line["baseline"]["curve"])

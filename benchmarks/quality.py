@@ -453,14 +453,14 @@ def _personal_figures(bench: Bench) -> Iterator[dict[str, Any]]:
         how=f"local-only less shared + personal; {steps}",
     )
     table = bench.matrix(0, n)
-    own = [min(table[row], key=lambda column, row=row: table[row][column] / bare[column]) == row for row in table]
+    own = [min(table, key=lambda row, column=column: table[row][column]) == column for column in table]
     yield measure(
         "quality.matrix_own_best",
         sum(own),
         f"of {n}",
         baseline={row: {column: round(value, 4) for column, value in line.items()} for row, line in table.items()},
-        how="shared + personal of each artist (rows) on everybody's held-out pictures: for whom it lowers the "
-        "backbone's loss most; one seed, one noise",
+        how="shared + personal of each artist (rows) on everybody's held-out pictures: on whose own "
+        "pictures no other artist's has a lower loss; one seed, one noise",
     )
     if size.captions:
         for way, found in bench.pictures(0, n).items():
