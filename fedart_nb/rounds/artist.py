@@ -23,6 +23,7 @@ from ..secagg.identity import Identity, identity_id
 from .keeper import Keeper, MemoryKeeper
 from .noised import NoisedWords, noise_stream
 from .plan import METRICS, RoundPlan
+from .rewinding import withdrawal
 from .rules import rule_of
 from .tensors import Tensors, check_like, unpack
 from .vector import encode, encode_noised, flat_of, layout
@@ -61,6 +62,7 @@ class ArtistSide:
         shared: bytes of the newest shared adapter, as it came with the last plan or result.
         artists: ids of everybody in the running (or last) round's roster.
         contributors, metrics: of the newest result; metrics are means over the contributors.
+        counted: whether the newest result's sum holds this artist's update; None where that was not seen here.
         refusals: sentences from the host about messages of ours, newest last.
         warnings: sentences about what this artist should know, newest last.
     """
@@ -85,6 +87,7 @@ class ArtistSide:
         self.shared: bytes | None = None
         self.artists: tuple[str, ...] = ()
         self.contributors = 0
+        self.counted: bool | None = None
         self.metrics: dict[str, float] = {}
         self.rounds_done = 0
         self.closed = False
@@ -242,11 +245,14 @@ class ArtistSide:
         self.task = None
         return self._reply("update", {}, {"update": message})
 
-    def leave(self) -> Envelope:
-        """Leave the room; the rounds go on without this artist."""
+    def leave(self, *, withdraw: bool = False) -> Envelope:
+        """Leave the room; the rounds go on without this artist. `withdraw`: those before are to be trained anew."""
         number = self.plan.number if self.plan else 0
         self._end(self.plan)
-        return self._envelope(number, "leave", {"life": self._life})
+        body: dict[str, Any] = {"life": self._life}
+        if withdraw:
+            body["withdraw"] = withdrawal(self.room, self.host, self.identity)
+        return self._envelope(number, "leave", body)
 
     def snapshot(self) -> dict[str, Any]:
         """JSON values from which `restore` goes on after a kernel restart (no keys, no pictures)."""
@@ -362,13 +368,15 @@ class ArtistSide:
         shared = self._attachment(envelope, "shared")
         unpack(shared)
         client = self._client
-        signed = client.transcript() if client is not None and client.counted_ids else None
+        counted = client.counted_ids if client is not None else ()
+        signed = client.transcript() if client is not None and counted else None
         if signed is not None and envelope.body.get("transcript") != signed:
             raise RoundError(
                 "The result is said to come from another sum than the one that you signed. Host or relay lie; "
                 "it was not taken over."
             )
         self._check_frozen(unpack(shared))
+        self.counted = self.me in counted if counted else None
         count = envelope.body.get("contributors")
         self.contributors = count if isinstance(count, int) else 0
         means = envelope.body.get("metrics")

@@ -17,6 +17,7 @@ from ..errors import RoundError, SecAggError
 from ..relay.wire import Envelope
 from ..secagg.identity import Identity
 from ..secagg.server import SecAggServer
+from .leaving import MESSAGE_BYTES
 from .plan import RoundPlan
 from .rules import aggregate, server_step
 from .tensors import metadata_of, pack, unpack
@@ -24,7 +25,6 @@ from .vector import layout, open_sum, sent_like
 
 __all__ = ["Member", "Phase", "RoundEngine", "RoundResult"]
 
-_MESSAGE_BYTES = 97  # kind, context and signature around a masked vector
 _GONE = ("dropped", "left")
 _GRACE_S = 3.0  # signatures are made in no time: whoever is slower is not waited for, if the others are enough
 
@@ -130,7 +130,7 @@ class RoundEngine:
     @property
     def limit_bytes(self) -> int:
         """What an update's attachment has, to the byte; anything larger is refused before it is fetched."""
-        return 4 * self._words + _MESSAGE_BYTES
+        return 4 * self._words + MESSAGE_BYTES
 
     def open(self) -> list[Envelope]:
         """The plan and the shared adapter, for everybody."""
