@@ -7,6 +7,7 @@ shows once.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from fedart_nb.diffusion import (
     denoising_loss,
     train,
 )
+from fedart_nb.events import Trained
 from fedart_nb.rounds import RoundPlan, Simulation, aggregate, aggregation_error, metadata_of, pack, rule_of, unpack
 from fedart_nb.rounds.rules import server_step
 from fedart_nb.rounds.tensors import Tensors
@@ -68,6 +70,7 @@ class Recipe:
     batch: int = 8
     bits: int = 32
     schedule: str = "constant"
+    q: float = 0.0  # above 0: artists weigh by the q-th power of their loss
 
     @property
     def clip(self) -> float:
@@ -136,14 +139,16 @@ def federate(
         schedule=recipe.schedule,
         bits=recipe.bits,
         clip=recipe.clip,
+        weighting="loss" if recipe.q else "equal",
+        q=recipe.q,
     )
     plan = room.plan
     for number in range(1, recipe.rounds + 1):
         before, now = unpack(shared), Adapter.from_bytes(shared)
         sent += rule.size(number, before)
-        updates = {}
+        updates, told = {}, {}
         for index, name in enumerate(names):
-            after = _trained(
+            after, told[name] = _trained(
                 backbone,
                 studios[name].own,
                 now,
@@ -160,24 +165,26 @@ def federate(
         inexact = rule.name in ("fedavg", "bfirst") and now.core is None
         error = aggregation_error(before, list(updates.values())) if inexact else 0.0
         if masked:
-            done = room.round(updates)
+            done = room.round(updates, metrics=told)
             if done.result is None:
                 raise RuntimeError(done.reason)
             shared = pack(unpack(done.result.shared), metadata_of(shared))
         else:
-            sent_by = [rule.sent(number, before, update) for update in updates.values()]
-            mean = _mean_of_words(replace(plan, number=number), before, sent_by)
+            sent_by = {name: rule.sent(number, before, update) for name, update in updates.items()}
+            mean = _mean_of_words(replace(plan, number=number), before, sent_by, told)
             step, state = server_step(recipe.server, mean, state, rate=recipe.server_rate)
             shared = pack(aggregate(recipe.rule, before, step, 1.0), metadata_of(shared))
         yield Round(number, Adapter.from_bytes(shared), sent, error)
 
 
-def _mean_of_words(plan: RoundPlan, shared: Tensors, sent_by: Sequence[Tensors]) -> dict[str, NDArray[np.float64]]:
+def _mean_of_words(
+    plan: RoundPlan, shared: Tensors, sent_by: Mapping[str, Tensors], told: Mapping[str, Mapping[str, float]]
+) -> dict[str, NDArray[np.float64]]:
     """The mean as the secure sum gives it: encoded, added up modulo 2^32 and read, without the masks that cancel."""
     code = layout(plan, shared, len(sent_by))
     total, words = np.zeros(code.size, np.uint32), np.empty(code.size, np.uint32)
-    for update in sent_by:
-        encode(code, plan, update, pictures=1, metrics={}, out=words)
+    for name, update in sent_by.items():
+        encode(code, plan, update, pictures=1, metrics=told[name], out=words)
         total += words
     summed = open_sum(code, sent_like(plan, shared), total, len(sent_by))
     return {name: value / summed.weight for name, value in summed.update.items()}
@@ -196,7 +203,7 @@ def local(
 ) -> Adapter:
     """Training in one place, both factors."""
     config = TrainConfig(steps=steps, batch=batch, learning_rate=rate, seed=seed, validate_every=0)
-    return _trained(backbone, data, start, config, frozen=frozen)
+    return _trained(backbone, data, start, config, frozen=frozen)[0]
 
 
 def centralised(
@@ -222,9 +229,17 @@ def centralised(
     return local(backbone, pooled, start, steps=steps, rate=rate, seed=seed, batch=batch * len(studios))
 
 
-def _trained(backbone: Backbone, data: LatentSet, start: Adapter, config: TrainConfig, **more: object) -> Adapter:
-    *_, last = train(backbone, data, config=config, start=start, **more)  # type: ignore[arg-type]
-    return last.adapter
+def _trained(
+    backbone: Backbone, data: LatentSet, start: Adapter, config: TrainConfig, **more: object
+) -> tuple[Adapter, dict[str, float]]:
+    """The adapter, and the loss that it began with: the mean of the first quarter of steps, as a session tells it."""
+    after, losses = start, list[float]()
+    for event in train(backbone, data, config=config, start=start, **more):  # type: ignore[arg-type]
+        if isinstance(event, Trained):
+            after = event.adapter
+        else:
+            losses.append(event.loss)
+    return after, {"loss_before": statistics.fmean(losses[: max(1, len(losses) // 4)])}
 
 
 def held_out_losses(

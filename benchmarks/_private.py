@@ -49,6 +49,7 @@ class Way:
     share: float = 1.0
     draws: int = 1
     clip: float = 0.02
+    schedule: str = "constant"
 
     def batch(self, pictures: int) -> int:
         """How many pictures to expect in a sample of so many."""
@@ -73,7 +74,7 @@ class Way:
         yield from federate(
             backbone,
             people,
-            Recipe(self.rule, rounds=self.rounds, steps=self.steps, rate=self.rate),
+            Recipe(self.rule, rounds=self.rounds, steps=self.steps, rate=self.rate, schedule=self.schedule),
             initial_adapter(backbone, self.config(seed), seed=seed),
             seed=seed,
             masked=masked,
@@ -82,9 +83,9 @@ class Way:
         )
 
 
-#: One artist alone at each epsilon; and five together, a core of 32 x 32 numbers. Chosen with `recipes/privacy/tune.py`.
+#: One artist alone at each epsilon; and five together, cores of 32 x 32 numbers. Chosen with `recipes/privacy`.
 SOLO = Way(rounds=1, steps=8, share=0.25, rate=2e-2)
-FEDERATED = Way(rule="fedsb", rounds=20, rate=2e-3, rank=32, core=1, share=0.25)
+FEDERATED = Way(rule="fedsb", rounds=20, rate=1e-3, rank=32, core=1)
 
 
 def one_picture_steps(

@@ -48,22 +48,23 @@ from fedart_nb.rounds import DEFAULT_RULE
 
 OUT = Path(__file__).parents[1] / "out" / "quality"
 
-#: Chosen with `recipes/quality/tune.py`: many short rounds, for all rules.
-DEFAULT = Recipe(DEFAULT_RULE, rounds=20, steps=2, rate=3e-2, bits=16, schedule="cosine")
-#: Words of 32 bits; rules that train one factor at a time diverge at the default's rate.
-_WHOLE = replace(DEFAULT, bits=32, rate=2e-2)
+#: Chosen with `recipes/quality/tune.py`: many short rounds, for all rules; artists weigh by their loss (q-FFL, q = 1).
+DEFAULT = Recipe(DEFAULT_RULE, rounds=20, steps=2, rate=3e-2, bits=16, schedule="cosine", q=1.0)
+#: Words of 32 bits; rules that train one factor at a time diverge at the default's rate, and a core far below it.
+_WHOLE = replace(DEFAULT, bits=32, rate=2e-2, q=0.0)
 OTHERS: Mapping[str, Recipe] = {
+    "equal": replace(DEFAULT, q=0.0),
     "fedavg": replace(_WHOLE, rule="fedavg", rate=DEFAULT.rate),
     "rolora": replace(_WHOLE, rule="rolora"),
-    "dp8": replace(_WHOLE, rule="fedsvd"),
+    "dp8": replace(_WHOLE, rule="fedsb", rate=1e-3, batch=32),
     "ffa": replace(_WHOLE, rule="ffa"),
     "fedsvd": replace(_WHOLE, rule="fedsvd"),
-    "fedsb": replace(_WHOLE, rule="fedsb"),
+    "fedsb": replace(_WHOLE, rule="fedsb", rate=1e-3),
     "dense": replace(_WHOLE, rule="dense"),
 }
 CENTRALISED_RATE = 3e-2
 LOCAL_RATE = 1e-2
-PERSONAL_STEPS = 30
+PERSONAL_STEPS = 60
 EPSILON = 8.0
 
 
@@ -327,6 +328,7 @@ def run(bench: Bench) -> None:
             bench.alone(seed, name)
             bench.personal(seed, name, size.sizes[0])
         bench.federated(seed, middle(size), "fedavg", recipe_of(size, "fedavg"))
+        bench.federated(seed, size.sizes[0], "equal", recipe_of(size, "equal"))
     bench.masked(0, middle(size))
     bench.matrix(0, size.sizes[0])
     if size.captions:
@@ -351,7 +353,8 @@ def figures(bench: Bench) -> Iterator[dict[str, Any]]:
     size, bare, seeds = bench.size, bench.bare(), range(bench.size.seeds)
     default, n_rules = size.default, middle(size)
     work = f"{default.rounds} rounds x {default.steps} local steps, batch {default.batch}, rank 4"
-    how = f"{default.rule}, {work}, rate {default.rate:g} {default.schedule}, {default.bits} bits a value"
+    how = f"{default.rule}, {work}, rate {default.rate:g} {default.schedule}, {default.bits} bits a value, "
+    how += f"weights by loss to the power of {default.q:g}"
 
     def share(n: int, label: str, recipe: Recipe) -> list[float]:
         runs = [(bench.federated(s, n, label, recipe)["losses"], bench.in_one_place(s, n)["losses"]) for s in seeds]
@@ -375,6 +378,7 @@ def figures(bench: Bench) -> Iterator[dict[str, Any]]:
                 "loss_centralised": _mean(v for one in together for v in one.values()),
                 "worst_artist": [[name, round(ratio, 4)] for ratio, name in worst],
                 "worse_than_backbone": [sum(one[name] > bare[name] for name in one) for one in shared],
+                **({"equal_weights": _mean(share(n, "equal", recipe_of(size, "equal")))} if n == size.sizes[0] else {}),
             },
             how=f"{n} artists, {how}; centralised: same steps, {n} x batch, rate {CENTRALISED_RATE:g}; spread: 95 % "
             "t-interval over seeds; worst artist: its loss over the backbone's",

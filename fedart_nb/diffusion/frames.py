@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,37 @@ from .private import CLIP_NORM, PrivateTraining
 from .sampling import sample
 from .training import TrainConfig, denoising_loss, train
 
-__all__ = ["NoiseFrame", "load_frames", "noise_frame", "save_frames"]
+__all__ = ["NoiseFrame", "Seen", "load_frames", "noise_frame", "save_frames"]
 
 _POINTS = 10
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What others make of a frame: its pictures to a judge of style, and one step at its noise to an attacker.
+
+    Attributes:
+        right, judged: pictures that the judge gave to the right artist, and of how many; artists: whom it chose from.
+        rebuilt: the attacker's best reconstruction of one picture, uint8 (height, width, 3).
+        similarity: SSIM of it to the autoencoder's own version of the picture; guess: the highest SSIM of a guess
+            without the update (the mean of other pictures, the nearest of them): what is not above it shows nothing.
+        picked, candidates: how often the right one of so many candidates came first; bound: nobody can do better.
+    """
+
+    right: int
+    judged: int
+    artists: int
+    similarity: float
+    guess: float
+    picked: float
+    candidates: int
+    bound: float
+    rebuilt: NDArray[np.uint8] = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        style = f"{self.right} of {self.judged} pictures judged to be the artist's; " if self.judged else ""
+        rebuilt = f"reconstruction of SSIM {self.similarity:.2f} (without the update {self.guess:.2f})"
+        return f"{style}{rebuilt}, picked out of {self.candidates} in {self.picked:.0%} of tries"
 
 
 @dataclass(frozen=True)
@@ -42,6 +70,7 @@ class NoiseFrame:
         spent: (step, epsilon up to it).
         sentence: the plan's, about noise and signal.
         prompts, pictures: what the adapter drew, uint8 (n, height, width, 3).
+        seen: what a judge of style and an attacker make of it; None where nobody has looked.
     """
 
     epsilon: float
@@ -58,6 +87,7 @@ class NoiseFrame:
     sentence: str = field(repr=False)
     prompts: tuple[str, ...]
     pictures: NDArray[np.uint8] = field(repr=False, compare=False)
+    seen: Seen | None = None
 
     def __str__(self) -> str:
         which = f"epsilon {self.epsilon:g}" if math.isfinite(self.epsilon) else "no noise"
@@ -141,20 +171,28 @@ def noise_frame(
 
 
 def save_frames(frames: Sequence[NoiseFrame], folder: str | Path, *, about: str) -> None:
-    """Write frames as `frames.json` and one PNG each, a row of its pictures; `about` says what they are of."""
+    """Write frames as `frames.json` and one PNG each, a row of its pictures and of what was rebuilt, if anything was.
+
+    `about` says what they are of.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kept = []
     for number, frame in enumerate(frames):
-        Image.fromarray(np.concatenate(list(frame.pictures), axis=1)).save(folder / f"{number}.png", optimize=True)
-        values: dict[str, Any] = {
-            name: getattr(frame, name) for name in frame.__dataclass_fields__ if name not in ("pictures", "norms")
-        }
+        row = [*frame.pictures, *([frame.seen.rebuilt] if frame.seen else [])]
+        Image.fromarray(np.concatenate(row, axis=1)).save(folder / f"{number}.png", optimize=True)
+        values: dict[str, Any] = {name: getattr(frame, name) for name in _fields(NoiseFrame, "pictures", "norms")}
+        if frame.seen is not None:
+            values["seen"] = {name: getattr(frame.seen, name) for name in _fields(Seen, "rebuilt")}
         values["epsilon"] = frame.epsilon if math.isfinite(frame.epsilon) else None
         values["spent"] = [(n, cost) for n, cost in frame.spent if math.isfinite(cost)]
         kept.append(values | {"norms": [float(f"{norm:.3g}") for norm in frame.norms]})
     text = json.dumps({"about": about, "frames": kept}, indent=1)
     (folder / "frames.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _fields(of: type[NoiseFrame | Seen], *without: str) -> list[str]:
+    return [one.name for one in fields(of) if one.name not in without]
 
 
 def load_frames(folder: str | Path) -> tuple[str, tuple[NoiseFrame, ...]]:
@@ -176,8 +214,11 @@ def load_frames(folder: str | Path) -> tuple[str, tuple[NoiseFrame, ...]]:
                 "norms": tuple(values["norms"]),
                 "prompts": tuple(values["prompts"]),
             }
-            pictures = np.stack(np.split(row, len(values["prompts"]), axis=1))
-            frames.append(NoiseFrame(**values, pictures=pictures))
+            seen = values.pop("seen")
+            pictures = np.stack(np.split(row, len(values["prompts"]) + (seen is not None), axis=1))
+            if seen is not None:
+                seen, pictures = Seen(**seen, rebuilt=pictures[-1]), pictures[:-1]
+            frames.append(NoiseFrame(**values, pictures=pictures, seen=seen))
         return str(told["about"]), tuple(frames)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PrivacyError(

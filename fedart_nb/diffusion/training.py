@@ -106,7 +106,7 @@ class TrainConfig:
 
 
 #: What a personal adapter is trained with unless told otherwise; chosen by `recipes/personal/sweep.py`.
-PERSONAL = TrainConfig(steps=200, batch=16, timestep_shift=3.0, emphasis=1.2)
+PERSONAL = TrainConfig(steps=200, batch=10, timestep_shift=3.0, emphasis=1.2)
 
 
 @dataclass(frozen=True)

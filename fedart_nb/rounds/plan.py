@@ -35,7 +35,7 @@ WEIGHTINGS = ("equal", "pictures", "loss")
 #: What noise a round adds by itself: none, or so much to the sum that no single artist shows (`rounds.noised`).
 PROTECTIONS = ("none", "artist")
 MAX_WEIGHT_PICTURES = 100  #: more pictures do not weigh more
-LOSS_CAP = 2.0  #: a larger loss does not weigh more
+LOSS_CAP = 4.0  #: a larger loss does not weigh more
 
 #: Numbers about training that a plan may ask for, and the largest one that counts. They travel in the masked vector:
 #: everybody learns their mean over the artists, nobody a single one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import ipywidgets
 from fedart_nb import settings
 from fedart_nb.errors import PrivacyError, TrainingError
 from fedart_nb.events import SampleStep, Step
-from fedart_nb.figures import gradient_norms, png_bytes, spending
+from fedart_nb.figures import gradient_norms, png_bytes, spending, watermarked
 from fedart_nb.jobs import Job
 from fedart_nb.privacy.statement import meaning_of
 from fedart_nb.widgets import parts
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["NoisePanel"]
 
 _FRAMES = Path(__file__).parent / "static" / "noise"
-_STEPS = 45
-_FAST_STEPS = 3
+_STEPS, _TRIES = 45, 200
+_FAST_STEPS, _FAST_TRIES = 3, 2
+_ATTACK_S = 60.0
+_FEWEST = 3  # pictures that an attacker's line-up takes
 
 
 class NoisePanel(Panel):
@@ -62,6 +65,7 @@ class NoisePanel(Panel):
         super().__init__(session)
         self.session = session
         self._steps = steps or (_FAST_STEPS if settings.fast_mode() else _STEPS)
+        self._tries = _FAST_TRIES if settings.fast_mode() else _TRIES
         self._prompts = tuple(prompts) if prompts is not None else None
         self.about, ready = load_frames(frames or _FRAMES)
         self.frames: dict[float, NoiseFrame] = {frame.epsilon: frame for frame in ready}
@@ -94,21 +98,35 @@ class NoisePanel(Panel):
         return self._known[round(self._slider.value)]
 
     def _events(self, wished: float) -> Iterator[Any]:
-        from fedart_nb.diffusion.frames import noise_frame
+        from fedart_nb.diffusion.frames import NoiseFrame, Seen, noise_frame
+        from fedart_nb.inversion.seen import seen_by_others
 
         session, art = self.session, self.session.art
         assert art is not None  # noqa: S101 - compute() has looked
         held_out = session.latents("test") if art.included("test") else None
         captions = [p.caption for p in (*art.included("test"), *art.included("train")) if p.caption]
         prompts = self._prompts if self._prompts is not None else tuple(dict.fromkeys(captions))[:4]
-        yield from noise_frame(
+        frame: NoiseFrame | None = None
+        for event in noise_frame(
             session.backbone,
             session.latents("train"),
             wished=wished,
             prompts=prompts,
             held_out=held_out,
             steps=self._steps,
-        )
+        ):
+            if isinstance(event, NoiseFrame):
+                frame = event
+            else:
+                yield event
+        assert frame is not None  # noqa: S101 - the last event is one
+        if len(art.included()) >= _FEWEST:
+            for look in seen_by_others(session.backbone, art, frame, evaluations=self._tries, budget_s=_ATTACK_S):
+                if isinstance(look, Seen):
+                    frame = replace(frame, seen=look)
+                else:
+                    yield look
+        yield frame
 
     def _build(self) -> None:
         options = [(f"{epsilon:g}" if math.isfinite(epsilon) else "none", _named(epsilon)) for epsilon in self._known]
@@ -155,7 +173,7 @@ class NoisePanel(Panel):
         spent = [(f"step {n}", cost) for n, cost in frame.spent]
         curve = spending(spent, width_in=5.6, trainings_are="tenths of the training").to_html() if spent else ""
         return (
-            f'<div class="fedart-row">{pictures}</div>{parts.facts(facts)}{parts.notice(frame.sentence)}'
+            f'<div class="fedart-row">{pictures}</div>{parts.facts(facts)}{parts.notice(frame.sentence)}{_seen(frame)}'
             f"{gradient_norms(frame.norms, clip_norm=frame.clip_norm, width_in=5.6).to_html()}{curve}"
         )
 
@@ -164,6 +182,8 @@ class NoisePanel(Panel):
             self._progress.value = parts.progress("training", event.index, event.total, str(event))
         elif isinstance(event, SampleStep):
             self._progress.value = parts.progress("drawing", event.index, event.total, str(event))
+        else:
+            self._progress.value = ""
         self._say(str(event))
 
     def _end(self, job: Job) -> None:
@@ -194,6 +214,31 @@ class NoisePanel(Panel):
             )
             sheets.append(f"<details><summary>{_named(epsilon).capitalize()}</summary>{sheet}</details>")
         return "".join(sheets)
+
+
+def _seen(frame: NoiseFrame) -> str:
+    """What a judge and an attacker make of the frame."""
+    seen = frame.seen
+    if seen is None:
+        return ""
+    alt = f"reconstruction, SSIM {seen.similarity:.2f}"
+    rebuilt = parts.picture(png_bytes(watermarked(seen.rebuilt)), alt, caption=alt, size_px=128)
+    facts = [("style", f"{seen.right} of {seen.judged} pictures judged to be the artist's, among {seen.artists}")]
+    told = [
+        *(facts if seen.judged else []),
+        ("an attacker", "who got one step with a single picture in the clear, and knows its seed and caption"),
+        ("rebuilds it", f"with SSIM {seen.similarity:.2f}; a guess without the update reaches {seen.guess:.2f}"),
+        ("picks it", f"out of {seen.candidates} in {_share(seen.picked)} of tries"),
+        ("nobody can beat", _share(seen.bound)),
+    ]
+    return f'<div class="fedart-row">{rebuilt}{parts.facts(told)}</div>'
+
+
+def _share(value: float) -> str:
+    """A share that is never rounded to certainty."""
+    if 0 < value < 1:
+        value = min(max(value, 0.01), 0.99)
+    return f"{value:.0%}"
 
 
 def _named(epsilon: float) -> str:

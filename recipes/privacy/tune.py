@@ -1,8 +1,11 @@
 """Try one way of private rounds after the other: five sample artists, judged on train pictures that are kept back.
 
-A try is `name=value,...` of: rule, rounds, steps, rate (AdamW's), rank, core (1: `diffusion/cores.py`), share (of the
-pictures in a batch; 1: all of them), draws (K), clip, epsilon (0: without noise, as `benchmarks/quality.py` trains).
-Each try is a line of `tried.jsonl`.
+A try is `name=value,...` of: rule, rounds, steps, rate (AdamW's), schedule (over the rounds), rank, core (1:
+`diffusion/cores.py`), share (of the pictures in a batch; 1: all of them), draws (K), clip, epsilon (0: without noise,
+as `benchmarks/quality.py` trains; inf: clipped as with noise, but without it).
+Each try is a line of `tried.jsonl`. What it taught: AdamW's first step is as long as its rate whatever the gradient, so
+without noise the same rate overshoots (`epsilon=inf`), and what helps is whole batches (a better signal at one epsilon)
+with half the rate; several draws, a falling rate and few long rounds gave no more.
 
     python recipes/privacy/tune.py epsilon=0 rounds=8,rate=1e-2,draws=4
 """
@@ -40,7 +43,7 @@ def main() -> None:
     bare = held_out_losses(backbone, people, [], draws=1)
     for text in sys.argv[1:]:
         pairs = (pair.split("=") for pair in text.split(","))
-        given = {key: float(value) if key != "rule" else value for key, value in pairs}
+        given = {key: value if key in ("rule", "schedule") else float(value) for key, value in pairs}
         began = time.process_time()
         if given.get("epsilon") == 0:
             start = initial_adapter(backbone, AdapterConfig(), seed=1)

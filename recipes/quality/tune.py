@@ -51,7 +51,8 @@ def main() -> None:
         given = dict(pair.split("=") for pair in settings.split(","))
         options = {k: int(v) if k in WHOLE else v if k in WORDS else float(v) for k, v in given.items()}
         rank = options.pop("rank", 4)
-        start = initial_adapter(backbone, AdapterConfig(rank=rank, alpha=float(rank)), seed=SEED)
+        core = SEED if way == "fedsb" else None
+        start = initial_adapter(backbone, AdapterConfig(rank=rank, alpha=float(rank), core_seed=core), seed=SEED)
         if way == "centralised":
             found = loss(centralised(backbone, people, start, seed=1, **options))
         elif way == "local":

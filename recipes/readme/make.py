@@ -107,11 +107,11 @@ def _row(label: str, line: dict[str, Any]) -> str:
     return f"| {label} | {figure} | `python benchmarks/{line['script']}.py --json` |"
 
 
-def write_table(readme: Path, text: str) -> None:
-    """Put `text` between the README's two marks."""
-    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+def between(readme: Path, begin: str, end: str, text: str) -> None:
+    """Put `text` between two marks of the README."""
+    before, rest = readme.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def write_picture(demo: Path, target: Path) -> None:
@@ -132,4 +132,4 @@ def write_picture(demo: Path, target: Path) -> None:
 if __name__ == "__main__":
     write_picture(ROOT / "out" / "demo", Path(__file__).parent / "demo.png")
     shutil.copyfile(ROOT / "out" / "personal" / "sheet.png", Path(__file__).parent / "personal.png")
-    write_table(ROOT / "README.md", table(figures(ROOT / "benchmarks" / "results")))
+    between(ROOT / "README.md", BEGIN, END, table(figures(ROOT / "benchmarks" / "results")))

@@ -58,6 +58,8 @@ def test_noise_is_seen_computed_and_paid_for(page, lab, capsys):
     handle = panel.get_by_role("slider").first
     sheet = panel.locator(".fedart-card").nth(1)
     expect(panel.get_by_alt_text(re.compile("at epsilon 8$")).first).to_be_visible()
+    expect(panel.get_by_alt_text(re.compile("reconstruction, SSIM"))).to_be_visible()
+    expect(panel.get_by_text(re.compile("a guess without the update reaches"))).to_be_visible()
     assert lab.look(page, "noise-panel", panel) == []
     slid = page.evaluate(SLIDE, [handle.element_handle(), sheet.element_handle()])
     with capsys.disabled():

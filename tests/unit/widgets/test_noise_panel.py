@@ -14,7 +14,7 @@ from tiny import build
 
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Backbone, cache_latents
-from fedart_nb.diffusion.frames import NoiseFrame, load_frames, noise_frame, save_frames
+from fedart_nb.diffusion.frames import NoiseFrame, Seen, load_frames, noise_frame, save_frames
 from fedart_nb.errors import PrivacyError, TrainingError
 from fedart_nb.widgets import NoisePanel
 
@@ -24,6 +24,17 @@ EPSILONS = (1.0, 8.0, math.inf)
 
 def frame(epsilon: float) -> NoiseFrame:
     rng = np.random.default_rng(0)
+    seen = Seen(
+        right=1,
+        judged=2,
+        artists=11,
+        similarity=0.25,
+        guess=0.5,
+        picked=0.996,
+        candidates=12,
+        bound=0.998,
+        rebuilt=rng.integers(0, 256, (32, 32, 3), np.uint8),
+    )
     return NoiseFrame(
         epsilon=epsilon,
         delta=1e-3,
@@ -39,6 +50,7 @@ def frame(epsilon: float) -> NoiseFrame:
         sentence="This noise is 3 times your signal.",
         prompts=("a cat", "a <dog>"),
         pictures=rng.integers(0, 256, (2, 32, 32, 3), np.uint8),
+        seen=seen if epsilon == 8.0 else None,
     )
 
 
@@ -61,6 +73,9 @@ def test_frames_survive_being_kept(folder: Path) -> None:
     assert [one.epsilon for one in frames] == list(EPSILONS)
     np.testing.assert_array_equal(frames[0].pictures, frame(1.0).pictures)
     assert frames[1] == frame(8.0)
+    assert frames[1].seen is not None
+    np.testing.assert_array_equal(frames[1].seen.rebuilt, frame(8.0).seen.rebuilt)
+    assert frames[0].seen is None
     assert frames[2].spent == ()
     (folder / "1.png").unlink()
     with pytest.raises(PrivacyError, match="compute your own"):
@@ -85,6 +100,16 @@ def test_the_slider_flips_frames_in_a_tenth_of_a_second(session: Any, folder: Pa
         panel.show(5.0)
 
 
+def test_a_judge_and_an_attacker_stand_beside_the_pictures(session: Any, folder: Path) -> None:
+    panel = NoisePanel(session, frames=folder)
+    assert "1 of 2 pictures judged to be the artist&#x27;s, among 11" in panel._sheet.value
+    assert 'alt="reconstruction, SSIM 0.25"' in panel._sheet.value
+    assert "a guess without the update reaches 0.50" in panel._sheet.value
+    assert "out of 12 in 99% of tries" in panel._sheet.value, "never rounded to certainty"
+    panel.show(1.0)
+    assert "reconstruction" not in panel._sheet.value
+
+
 def test_a_page_without_a_kernel_shows_every_frame(session: Any, folder: Path) -> None:
     page = NoisePanel(session, frames=folder).to_html()
     assert page.count("<details><summary>Epsilon") == 2
@@ -102,6 +127,9 @@ def test_computing_exactly_puts_the_artist_s_own_frame_in_place(session: Any, fo
     assert panel.value is panel.own[1.0]
     assert panel.value.spent[-1][1] <= 1.0
     assert panel.value.loss_after is not None
+    assert panel.value.seen is not None
+    assert panel.value.seen.candidates == 8
+    assert panel.value.seen.picked <= panel.value.seen.bound + 3 * (0.25 / (8 * 20)) ** 0.5
     assert "your own art, computed here" in panel._sheet.value
     panel.show(8.0)
     assert "a sample artist" in panel._sheet.value
@@ -134,3 +162,7 @@ def test_the_frames_that_ship_are_there_and_go_from_strong_noise_to_none() -> No
     assert min(epsilons) <= 1
     assert all(one.pictures.shape[1:] == (128, 128, 3) for one in frames)
     assert all(one.spent[-1][1] <= one.epsilon for one in frames if one.spent)
+    seen = [one.seen for one in frames if one.seen]
+    assert len(seen) == len(frames)
+    assert seen[-1].similarity > max(seen[-1].guess, seen[0].similarity), "the attacker gets more without noise"
+    assert all(one.picked <= one.bound + 3 * (0.25 / (20 * one.candidates)) ** 0.5 for one in seen)
