@@ -439,6 +439,7 @@ class Session:
         side, transport = self._in_room()
         for seq, message in delivered:
             refused, warned, envelope = len(side.refusals), len(side.warnings), message
+            turn = side.rewound
             try:
                 if message.sender == side.host and message.attachment_refs:
                     envelope = transport.fetch(message, _LIMIT_BYTES)
@@ -449,6 +450,8 @@ class Session:
                 break  # the cursor stays: the same message is asked for again
             except FedArtError as error:
                 yield Note(str(error), "error")
+            if side.rewound != turn:
+                self._rewound()
             self._cursor = seq
             for reason in side.refusals[refused:]:
                 yield Note(f"The host refused a message: {reason}", "error")
@@ -530,11 +533,14 @@ class Session:
         """Leave the room; pictures and adapters stay.
 
         `withdraw` asks the room, under this artist's signature, to go back to before their first round and train the
-        rest again without them (`Host.withdraw`), and the relay to delete what they uploaded.
+        rest again without them (`Host.rounds`), and the relay to delete what they uploaded. A relay or a participant
+        that kept copies cannot be made to forget them.
         """
         side, transport = self._in_room()
         self.consent.depart("withdraw" if withdraw else "leave")
         transport.send(side.leave(withdraw=withdraw), self.identity)
+        if withdraw:
+            transport.drop()
         side.closed = True
         (self.folder / "room.json").unlink(missing_ok=True)
 
@@ -919,6 +925,17 @@ class Session:
         total = envelope.body.get("total")
         total = total if isinstance(total, int) else envelope.round
         yield RoundClosed(envelope.round, total, side.contributors, self.shared, dict(side.metrics))
+
+    def _rewound(self) -> None:
+        """The room went back: what was made of later rounds is thrown away here too, and written down."""
+        side, _ = self._in_room()
+        assert side.plan is not None  # noqa: S101 - a plan took the room back
+        why = "An artist withdrew."
+        self.consent.rewound(self._room_id(), side.plan.number, why=why, plan=side.plan.digest)
+        self.shared = self._shared_of(side.shared).expanded()
+        self.shared.save(self.folder / "shared")
+        for path in (self.folder / "rounds").glob("update-*.safetensors"):
+            path.unlink()
 
     def _keep_without_me(self, was: Adapter | None, sent: Followed | None, *, unfollowed: bool) -> None:
         """Add a round to what `rest_of_world` takes out of the shared adapter; in this session's folder alone."""

@@ -22,7 +22,7 @@ from fedart_nb.files import write_private
 from fedart_nb.privacy.chain import Link
 from fedart_nb.secagg.identity import Identity, identity_id, verify
 
-__all__ = ["Fault", "Receipt", "check", "read_receipts", "signed", "write_receipts"]
+__all__ = ["FORMAT", "Fault", "Receipt", "check", "read_receipts", "signed", "write_receipts"]
 
 FORMAT = 1
 _DOMAIN = b"fedart-nb consent receipt 1\n"

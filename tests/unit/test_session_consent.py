@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -149,8 +150,8 @@ def test_a_mind_changed_while_training_keeps_the_update_here(
     assert said == "Round 1: nothing of it has left, and nothing will."
     assert not [e for e in events if isinstance(e, UpdateSent)]
     assert "update" not in kinds_sent(relay, host, cy)
-    print(told(cy), events)
-    assert told(cy)[-2:] == [("outcome", "not sent"), ("outcome", "not in the sum")]
+    outcomes = [entry for entry in told(cy) if entry[0] == "outcome"]
+    assert outcomes[-2:] == [("outcome", "not sent"), ("outcome", "not in the sum")]
     assert not list((cy.folder / "rounds").glob("update-*"))
     assert next(e for e in hosting.result(DEADLINE_S) if isinstance(e, RoundClosed)).contributors == 3
     for future in rest:
@@ -195,3 +196,49 @@ def test_damaged_receipts_keep_everything_here(relay: MemoryRelay, host: Host, e
     assert kinds_sent(relay, host, cy) == ["hello"]
     for future in rest:
         future.result(DEADLINE_S)
+
+
+def test_a_withdrawal_takes_the_room_back_and_nothing_of_the_artist_is_in_what_comes(
+    relay: MemoryRelay, host: Host, enter: Enter, run: Run, tmp_path: Path
+) -> None:
+    host.plan = host.plan and type(host.plan)(**{**host.plan.to_body(), "metrics": (), "total": 3})
+    first = hashlib.sha256((tmp_path / "host" / "shared-0001.safetensors").read_bytes()).hexdigest()
+    cy = enter("Cy")
+    cy.consent.stand()
+    sessions = [enter(name) for name in ("Ada", "Ben", "Dee")]
+    for session in sessions:
+        session.consent.stand()
+    hosting = run(host.rounds())
+    rest = [run(session.rounds()) for session in sessions]
+    list(cy.rounds(until_round=2))
+
+    def blobs() -> list[Any]:
+        return [b for b in relay.connect(host.identity).log()["blobs"] if b["sender"] == cy.identity.id]
+
+    assert len(blobs()) == 2
+    cy.leave(withdraw=True)
+    assert blobs() == [], "the relay holds nothing that they uploaded"
+
+    notes = [e.text for e in hosting.result(DEADLINE_S) if isinstance(e, Note)]
+    assert any("Cy withdraws. The room goes back to round 1" in text for text in notes)
+    for future in rest:
+        future.result(DEADLINE_S)
+    log = relay.connect(host.identity).log()["messages"]
+    leave = next(m["seq"] for m in log if m["kind"] == "leave")
+    assert not [m for m in log if m["seq"] > leave and m["sender"] == cy.identity.id]
+    plans = [e.body for _, e in relay.connect(sessions[0].identity).receive(0, 0) if e.kind == "plan"]
+    back = next(body for body in plans if body["plan"].get("rewound") == 1)
+    assert (back["plan"]["number"], back["plan"]["shared_sha256"]) == (1, first)
+    assert [fact["artist"] for fact in back["withdrawn"]] == [cy.identity.id]
+    results = [e.body for _, e in relay.connect(sessions[0].identity).receive(0, 0) if e.kind == "result"]
+    assert [body["contributors"] for body in results[-3:]] == [3, 3, 3], "all rounds were trained again, without Cy"
+    for session in sessions:
+        assert session.shared is not None
+        assert host.shared is not None
+        assert session.shared.digest == host.shared.digest
+        picture = session.art.included("train")[0].id
+        influence = session.consent.influence(picture)
+        assert [one.round for one in influence.adapters] == [1, 2, 3]
+        assert influence.undone, "what was made with Cy is no longer theirs"
+        assert session.consent.check() is None
+    assert told(cy)[-1] == ("choice", "withdraw")
