@@ -15,6 +15,7 @@
     ├── PrivacyError        a promise of privacy that cannot be kept     → another epsilon, noise or number of steps
     │   ├── BudgetExceeded    training would cost more than is left      → more noise, fewer steps, a larger budget
     │   └── LedgerError       a ledger is damaged or was changed         → what the message says; nothing is trained
+    ├── ConsentError        a choice that cannot be made, or receipts that are not whole → what the message says
     ├── AttackError         an attack cannot be set up like this         → another view, or other knowledge
     ├── MeasureError        pictures or features cannot be measured      → give what the message expects
     └── MissingExtra        an optional library is not installed         → the pip line in the message
@@ -30,6 +31,7 @@ __all__ = [
     "AttackError",
     "BackboneError",
     "BudgetExceeded",
+    "ConsentError",
     "FedArtError",
     "LedgerError",
     "MeasureError",
@@ -108,6 +110,10 @@ class BudgetExceeded(PrivacyError):
 
 class LedgerError(PrivacyError):
     """A privacy ledger is damaged, was changed by hand, or belongs to another artist, room or unit."""
+
+
+class ConsentError(FedArtError):
+    """A choice that cannot be made now, or receipts of consent that are damaged; nothing was sent."""
 
 
 class AttackError(FedArtError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
+    "Found",
     "GradientNorms",
     "Joined",
     "Note",
@@ -48,6 +49,16 @@ class GradientNorms:
 
     def __str__(self) -> str:
         return f"{len(self.values)} pictures, median gradient norm {self.median:.3g}, {self.clipped:.0%} clipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look at an update came to before it left, in sentences; goes into the receipt of the decision."""
+
+    sentences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " ".join(self.sentences)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import settings
 from .diffusion import Adapter, AdapterConfig, Backbone, initial_adapter
-from .errors import FedArtError, RoundError
+from .errors import FedArtError, RelayRefused, RoundError
 from .events import Joined, Note, RoundClosed, RoundOpened, Waiting
 from .files import folder_name, write_private
 from .privacy.distributed import SkellamSum, solve_skellam
@@ -21,6 +21,7 @@ from .privacy.planning import default_delta
 from .privacy.promise import ArtistPromise
 from .relay import Envelope, Invite, RelayClient, Transport, create_room
 from .rounds import DEFAULT_RULE, Member, Phase, RoundEngine, RoundPlan, promise_of, rule_of, unpack
+from .rounds.rewinding import withdrawn
 from .secagg.encoding import BITS
 from .secagg.graph import quorum_of
 from .secagg.identity import Identity
@@ -74,6 +75,9 @@ class Host:
         self._state: bytes = b""
         self._cursor = 0
         self._because = ""
+        self._first: dict[str, int] = {}  # the first round whose sum an artist is in
+        self._withdrawn: list[dict[str, str]] = []
+        self._back = 0  # the round to go back to, as soon as the running attempt is left
         self._resume()
 
     def __repr__(self) -> str:
@@ -205,6 +209,7 @@ class Host:
             **noise,
         )
         self.members, self._cursor, self._because, self.engine, self._state = {}, 0, "", None, b""
+        self._first, self._withdrawn, self._back = {}, [], 0
         self._save()
         return self.invite
 
@@ -212,9 +217,18 @@ class Host:
         """Run the room's rounds to the end, yielding what happens: at least one event a second, so it can be stopped.
 
         Called again after it was stopped, or after the kernel was killed, it goes on in the middle of the round.
+
+        When an artist leaves and withdraws (`Session.leave(withdraw=True)`), the room goes back to the round before
+        their first one, and the others train from there anew, with noise and drawn pictures of their own as ever. Their
+        updates are new ones, so it is exact: nothing of what is made then has seen the withdrawn artist. The withdrawn
+        artist's signed word goes to everybody with the plan, or nobody would follow. Called again after the room was
+        closed, it first looks for withdrawals that came since.
         """
         plan, _ = self._in_room()
         yield Joined(plan.room, self.name, len(self.members))
+        if plan.number > plan.total:
+            yield from self._withdrawals_since()
+            plan, _ = self._in_room()
         aborted = 0
         while plan.number <= plan.total:
             yield from self._round()
@@ -246,14 +260,15 @@ class Host:
             said=self._said(plan),
             because=self._because,
             state=self._state,
+            withdrawn=self._withdrawn,
         )
         cursor = self._cursor
         for answer in engine.open():
             self._send(answer)
         yield RoundOpened(plan.number, plan.total, self._names(tuple(self.members)))
-        while engine.phase not in _ENDS:
+        while engine.phase not in _ENDS and not self._back:
             for seq, envelope in transport.receive(cursor, min(_POLL_S, engine.patient_s() + _LATE_S)):
-                if engine.phase in _ENDS:
+                if engine.phase in _ENDS or self._back:
                     break  # what comes now belongs to the next attempt: a late hello, for example
                 cursor = seq
                 if envelope.sender != self.identity.id:
@@ -262,20 +277,90 @@ class Host:
             for answer in engine.tick():
                 self._send(answer)
             yield from self._started(engine, phase)
-            if engine.phase not in _ENDS:
+            if engine.phase not in _ENDS and not self._back:
                 yield Waiting(self._reason(engine))
-        yield from self._finish(engine, cursor)
+        if engine.phase in _ENDS:
+            yield from self._finish(engine, cursor)
+        if self._back:
+            yield from self._rewind(cursor)
 
     def _hear(self, engine: RoundEngine, envelope: Envelope) -> Iterator[Joined | Note | RoundOpened]:
         """One message of somebody else, for the engine."""
+        yield from self._noticed_withdrawal(envelope)
         known, phase = len(self.members), engine.phase
-        for answer in engine.feed(self._fetched(envelope, engine.limit_bytes)):
+        try:
+            fetched = self._fetched(envelope, engine.limit_bytes)
+        except RelayRefused as error:
+            if error.status != 404:
+                raise
+            yield Note(f"{self._name(envelope.sender)} had their update deleted at the relay.", "warning")
+            return
+        for answer in engine.feed(fetched):
             self._send(answer)
             if answer.kind == "refuse":
                 yield Note(f"Refused a message of {self._name(envelope.sender)}: {answer.body['reason']}", "warning")
         if len(self.members) > known:
             yield Joined(engine.plan.room, self._name(envelope.sender), len(self.members))
         yield from self._started(engine, phase)
+
+    def _noticed_withdrawal(self, envelope: Envelope) -> Iterator[Note]:
+        """Where an artist withdraws what they sent: keep the signed fact, and know how far to go back."""
+        plan, _ = self._in_room()
+        if envelope.kind != "leave" or (fact := envelope.body.get("withdraw")) is None:
+            return
+        name = self._name(envelope.sender)
+        try:
+            if withdrawn(fact, plan.room, self.identity.id) != envelope.sender:
+                raise RoundError(f"{name} sent the withdrawal of another artist. Nothing is taken out because of it.")
+        except RoundError as error:
+            yield Note(str(error), "warning")
+            return
+        first = self._first.get(envelope.sender)
+        if first is None:
+            yield Note(f"{name} withdraws; no sum holds anything of them, and the room goes on.")
+            return
+        self._withdrawn.append({key: str(fact[key]) for key in ("artist", "key", "signature")})
+        self._back = min(first, self._back or first)
+        yield Note(f"{name} withdraws. The room goes back to round {self._back} and trains without them.", "warning")
+
+    def _rewind(self, cursor: int) -> Iterator[Note]:
+        """Go back to the shared adapter of before a withdrawn artist's first round; later ones are deleted here."""
+        plan, _ = self._in_room()
+        number, self._back, self._cursor, self._because = self._back, 0, cursor, ""
+        for artist, first in list(self._first.items()):
+            if first >= number:
+                del self._first[artist]
+        self._shared = (self.folder / f"shared-{number:04d}.safetensors").read_bytes()
+        optimiser = self.folder / f"optimiser-{number:04d}.safetensors"
+        self._state = optimiser.read_bytes() if optimiser.exists() else b""
+        self.plan = replace(
+            plan,
+            number=number,
+            attempt=1,
+            rewound=len(self._withdrawn),
+            shared_sha256=hashlib.sha256(self._shared).hexdigest(),
+        )
+        for member in self.members.values():
+            member.state = "joined" if member.state != "left" else "left"
+        self._save()
+        for later in range(number + 1, plan.number + 1):
+            for kind in ("shared", "optimiser"):
+                (self.folder / f"{kind}-{later:04d}.safetensors").unlink(missing_ok=True)
+        rounds = f"{plan.number - number} finished round{'s' if plan.number - number != 1 else ''}"
+        yield Note(f"Back at round {number}: {rounds} will be trained anew, without the artist who withdrew.")
+
+    def _withdrawals_since(self) -> Iterator[Note]:
+        """Look for artists who withdrew after the last round; one that a sum holds makes the room go back."""
+        _, transport = self._in_room()
+        cursor = self._cursor
+        while delivered := transport.receive(cursor, 0):
+            for _, envelope in delivered:
+                yield from self._noticed_withdrawal(envelope)
+                if envelope.kind == "leave" and envelope.sender in self.members:
+                    self.members[envelope.sender].state = "left"
+            cursor = delivered[-1].seq
+        if self._back:
+            yield from self._rewind(cursor)
 
     def _started(self, engine: RoundEngine, before: Phase) -> Iterator[RoundOpened]:
         if before is Phase.ADVERTISE and engine.roster:
@@ -292,6 +377,8 @@ class Host:
             yield Note(f"Round {plan.number} starts again: {engine.reason}", "warning")
             return
         self._shared, self._state, self._because = result.shared, result.state, ""
+        for artist in result.contributors:
+            self._first.setdefault(artist, plan.number)
         shared_sha256 = hashlib.sha256(self._shared).hexdigest()
         self.plan = replace(plan, number=plan.number + 1, attempt=1, shared_sha256=shared_sha256)
         for member in self.members.values():
@@ -356,6 +443,8 @@ class Host:
             "cursor": self._cursor,
             "because": self._because,
             "invite": str(self.invite) if self.invite else None,
+            "first": self._first,
+            "withdrawn": self._withdrawn,
             "members": [[m.id, m.name, m.state] for m in self.members.values()],
         }
         write_private(self.folder / "room.json", json.dumps(state).encode())
@@ -372,6 +461,7 @@ class Host:
         if state.get("optimiser"):
             self._state = (self.folder / f"optimiser-{self.plan.number:04d}.safetensors").read_bytes()
         self._cursor, self._because = state["cursor"], state["because"]
+        self._first, self._withdrawn = state.get("first", {}), state.get("withdrawn", [])
         self.members = {i: Member(i, name, mark, heard_at=time.monotonic()) for i, name, mark in state["members"]}
         self.invite = Invite.parse(state["invite"])
         self.transport = RelayClient(self.invite, self.identity)

@@ -39,5 +39,6 @@ def rehearse(
         session = Session(f"{ArtSet.samples()[name].title} (rehearsal)", folder=folder, backbone=backbone)
         session.art = ArtSet.sample(name, limit=limit)
         session.join(invite)
+        session.consent.stand()
         company.append(Rehearsing(session, Job(session.rounds(), name=f"rehearsal-{name}").start()))
     return company

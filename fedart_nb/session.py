@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import secrets
 import threading
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from . import settings
 from .attacks.view import ServerView
+from .consent import Choice, Consent, How, Leaving
 from .diffusion import (
     PERSONAL,
     Adapter,
@@ -37,20 +39,34 @@ from .diffusion import (
 from .diffusion.composing import Way
 from .diffusion.protection import Payment
 from .errors import FedArtError, PrivacyError, RelayUnreachable, RoundError, SecAggError, TrainingError
-from .events import Joined, Note, RoundClosed, RoundOpened, Sampled, SampleStep, Step, Trained, UpdateSent, Waiting
+from .events import (
+    Found,
+    Joined,
+    Note,
+    RoundClosed,
+    RoundOpened,
+    Sampled,
+    SampleStep,
+    Step,
+    Trained,
+    UpdateSent,
+    Waiting,
+)
 from .files import FolderKeeper, folder_name, write_private
+from .privacy.accounting import Mechanism
 from .privacy.artist import ArtistPrivacy, ledger_places
 from .privacy.distributed import SkellamSum
 from .privacy.ledger import Ledger
 from .privacy.planning import UNITS, Unit
 from .privacy.promise import ArtistPromise
-from .relay import Envelope, Invite, RelayClient, Transport
+from .relay import Delivered, Envelope, Invite, RelayClient, Transport
 from .rounds import (
     ArtistSide,
     RelayView,
     RoundPlan,
     Task,
     held_of,
+    leaving_of,
     metadata_of,
     norm,
     pack,
@@ -80,7 +96,12 @@ _PERSONAL = "personal"
 #: What takes this artist's own share out of the shared adapter.
 _WITHOUT_ME = "without-me.safetensors"
 
-_Consent = Callable[[Any], bool]
+#: Answers what is about to leave: a `Choice`, or whether to contribute.
+_Ask = Callable[[Leaving], Choice | bool]
+_UNASKED = (
+    "You have not agreed to contribute, and nobody is there to be asked: give rounds(consent=...), or call "
+    "session.consent.stand() to contribute to every round of this room."
+)
 
 #: What an artist decides about an update before it leaves: send it, skip the round, or train it anew with this privacy.
 Decision = Literal["send", "skip"] | PicturePrivacy
@@ -109,6 +130,7 @@ class Session:
         backbone: the embedded one by default, loaded when first needed.
 
     Attributes:
+        consent: what this artist agreed to (`Consent`). Nothing of a round leaves without a choice.
         privacy: how rounds are trained; None trains without noise. `PicturePrivacy` noises every step in this kernel;
             `ArtistPrivacy` wants noise on the room's sums. Budgets are kept in ledgers, one for each room, that survive
             the kernel; a room that noises its sums has one in any case, which keeps count.
@@ -127,6 +149,7 @@ class Session:
         self.folder = Path(folder) if folder else settings.cache_folder() / "sessions" / folder_name(self.name)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.identity = Identity.load_or_create(self.folder / "identity.key")
+        self.consent = Consent(self.folder, self.identity)
         self.personal: Adapter | None = self._read_adapter("personal")
         self.shared: Adapter | None = self._read_adapter("shared")
         self.transport: Transport | None = None
@@ -367,22 +390,26 @@ class Session:
             side.restore(saved["side"])
         transport.send(side.hello(), self.identity)  # a room that refuses leaves this session as it was
         self.invite, self.transport, self.side, self._cursor = link, transport, side, 0
+        self.consent.room = self._room_id()
         self._write_room()
         return Joined(transport.room, self.name)
 
     def rounds(
         self,
         *,
-        consent: _Consent | None = None,
+        consent: _Ask | None = None,
         until_round: int | None = None,
         preflight: _Preflight | None = None,
     ) -> Iterator[Any]:
         """Take part in the room's rounds until the host closes it (or `until_round` is over).
 
-        `consent(plan)` is asked before anything of a round is trained or sent; False skips the round. Without it every
-        round is joined. With `session.privacy` set, rounds are trained with noise and paid for from the room's ledger;
-        a round that the budget does not reach for is skipped before anything is trained. What goes wrong with one
-        message is a `Note` of level "error"; the rounds go on.
+        `consent(leaving)` is asked before anything of a round is trained or sent, and shown what would leave; it says
+        "contribute" (or True), "skip" (or False), "leave" or "withdraw". It is not asked under a standing consent for
+        the room (`session.consent.stand()`); with neither, every round is skipped. While a round runs,
+        `session.consent.change("skip")` changes the artist's mind, and a picture that is left out is trained without.
+        With `session.privacy` set, rounds are trained with noise and paid for from the room's ledger; a round that the
+        budget does not reach for is skipped before anything is trained. What goes wrong with one message is a `Note` of
+        level "error"; the rounds go on.
 
         `preflight(plan, view)` is a generator that is run when an update is trained, before it is masked and sent:
         `view` is the update as somebody would see it in the clear. Its events are passed on (with a sign of life to the
@@ -398,38 +425,40 @@ class Session:
                 waits_for = "the host to open a round" if side.plan is None else "the others"
                 yield Waiting(f"Waiting for {waits_for}.")
                 continue
-            for seq, message in delivered:
-                refused, warned, envelope = len(side.refusals), len(side.warnings), message
-                try:
-                    if message.sender == side.host and message.attachment_refs:
-                        envelope = transport.fetch(message, _LIMIT_BYTES)
-                    for answer in side.feed(envelope):
-                        self._send(answer)
-                except RelayUnreachable as error:
-                    yield Note(str(error), "warning")
-                    break  # the cursor stays: the same message is asked for again
-                except FedArtError as error:
-                    yield Note(str(error), "error")
-                self._cursor = seq
-                for reason in side.refusals[refused:]:
-                    yield Note(f"The host refused a message: {reason}", "error")
-                for sentence in side.warnings[warned:]:
-                    yield Note(sentence, "warning")
-                if envelope.kind == "result" and envelope.sender == side.host:
-                    yield from self._take_result(envelope)
+            yield from self._heard(delivered)
             if side.needs_answer() and side.plan is not None:
-                plan = side.plan
-                agreed = self._agreed == replace(plan, attempt=1)  # the same round again: that was asked before
-                contribute = agreed or (consent(plan) if consent else True)
-                unpaid = self._why_unpaid(plan) if contribute else ""
-                contribute = contribute and not unpaid
-                self._agreed = replace(plan, attempt=1) if contribute else None
-                self._send(side.answer(contribute=contribute))
-                skipped = Note(f"Round {plan.number} skipped. {unpaid}".strip(), "warning" if unpaid else "info")
-                yield RoundOpened(plan.number, plan.total) if contribute else skipped
+                here = yield from self._answered(side.plan, consent)
+                if not here:
+                    return
             if side.task is not None:
                 yield from self._contribute(side.task, preflight)
             self._write_room()
+
+    def _heard(self, delivered: Sequence[Delivered]) -> Iterator[Any]:
+        """Take the room's messages; one that cannot be fetched now is asked for again."""
+        side, transport = self._in_room()
+        for seq, message in delivered:
+            refused, warned, envelope = len(side.refusals), len(side.warnings), message
+            turn = side.rewound
+            try:
+                if message.sender == side.host and message.attachment_refs:
+                    envelope = transport.fetch(message, _LIMIT_BYTES)
+                for answer in side.feed(envelope):
+                    self._send(answer)
+            except RelayUnreachable as error:
+                yield Note(str(error), "warning")
+                break  # the cursor stays: the same message is asked for again
+            except FedArtError as error:
+                yield Note(str(error), "error")
+            if side.rewound != turn:
+                self._rewound()
+            self._cursor = seq
+            for reason in side.refusals[refused:]:
+                yield Note(f"The host refused a message: {reason}", "error")
+            for sentence in side.warnings[warned:]:
+                yield Note(sentence, "warning")
+            if envelope.kind == "result" and envelope.sender == side.host:
+                yield from self._take_result(envelope)
 
     @property
     def can_look_back(self) -> bool:
@@ -500,38 +529,164 @@ class Session:
             "your update in the clear": ServerView.of(_shaped(sent.update, like), shared, sha, **facts),
         }
 
-    def leave(self) -> None:
-        """Leave the room; pictures and adapters stay."""
+    def leave(self, *, withdraw: bool = False) -> None:
+        """Leave the room; pictures and adapters stay.
+
+        `withdraw` asks the room, under this artist's signature, to go back to before their first round and train the
+        rest again without them (`Host.rounds`), and the relay to delete what they uploaded. A relay or a participant
+        that kept copies cannot be made to forget them.
+        """
         side, transport = self._in_room()
-        transport.send(side.leave(), self.identity)
+        self.consent.depart("withdraw" if withdraw else "leave")
+        transport.send(side.leave(withdraw=withdraw), self.identity)
+        if withdraw:
+            transport.drop()
         side.closed = True
         (self.folder / "room.json").unlink(missing_ok=True)
 
+    def what_leaves(self, plan: RoundPlan) -> Leaving:
+        """What a round with this plan would take out of this kernel."""
+        side, _ = self._in_room()
+        return leaving_of(
+            plan,
+            side.shared or b"",
+            room=self._room_id(),
+            name=self.name,
+            pictures=len(self._trained_on()),
+            goes_to=self.invite.url if self.invite else "the room's relay",
+            price=self._price(plan),
+        )
+
+    def _answered(self, plan: RoundPlan, ask: _Ask | None) -> Generator[Any, None, bool]:
+        """Choose for a round, write it down, and only then answer the host; False where the room was left."""
+        side, _ = self._in_room()
+        again = self._agreed == replace(plan, attempt=1)  # the same round again: that was asked before
+        choice: Choice = "skip"
+        unpaid = _UNASKED
+        if again or ask or self.consent.standing:
+            leaving = self.what_leaves(plan)
+            choice, how = self._choice(leaving, ask, again=again)
+            unpaid = self._why_unpaid(plan) if choice == "contribute" else ""
+            if choice in ("leave", "withdraw"):
+                yield Note(f"Round {plan.number}: you leave the room.")
+                self.leave(withdraw=choice == "withdraw")
+                return False
+            self.consent.choose(choice, how, leaving=leaving, pictures=self._trained_on())
+            if unpaid:
+                self.consent.stayed(leaving, unpaid)
+        contribute = choice == "contribute" and not unpaid
+        self._agreed = replace(plan, attempt=1) if contribute else None
+        self._send(side.answer(contribute=contribute))
+        skipped = Note(f"Round {plan.number} skipped. {unpaid}".strip(), "warning" if unpaid else "info")
+        yield RoundOpened(plan.number, plan.total) if contribute else skipped
+        return True
+
+    def _choice(self, leaving: Leaving, ask: _Ask | None, *, again: bool) -> tuple[Choice, How]:
+        """What the artist chose for a round, or chooses now."""
+        if self.consent.skips(leaving.room, leaving.number, leaving.turn):
+            return "skip", "again"
+        if again:
+            return "contribute", "again"
+        if self.consent.covers(leaving.terms):
+            return "contribute", "standing"
+        if ask is None:
+            return "skip", "unasked"
+        answer = ask(leaving)
+        if isinstance(answer, bool):
+            return "contribute" if answer else "skip", "asked"
+        return answer, "asked"
+
+    def _trained_on(self) -> tuple[str, ...]:
+        """Ids of the pictures that a round would be trained on now."""
+        return tuple(picture.id for picture in self._art.included("train")) if self._art is not None else ()
+
+    def _price(self, plan: RoundPlan) -> tuple[Ledger, Mechanism] | None:
+        """The ledger that a round with this plan would be paid from, and for what; None without noise or budget."""
+        side, _ = self._in_room()
+        with contextlib.suppress(PrivacyError):
+            if plan.protection == "artist":
+                wish = self.privacy if isinstance(self.privacy, ArtistPrivacy) else ArtistPrivacy(epsilon=None)
+                size = rule_of(plan.rule).size(plan.number, unpack(side.shared or b""))
+                code = skellam_of(plan, size, plan.min_artists)
+                return self._artist_ledger(wish, plan), code.mechanism(colluders=wish.colluders)
+            if (payment := self._payment(plan)) is not None:
+                return payment.ledger, payment.mechanism
+        return None
+
     def _contribute(self, task: Task, preflight: _Preflight | None = None) -> Iterator[Any]:
+        """Train a round's update, have it looked at, and send it, unless the artist's last word was not to."""
         side, _ = self._in_room()
         plan = task.plan
         path = self._update_path(plan)
+        leaving = self.consent.shown(plan.digest) or self.what_leaves(plan)
         decision: Decision | None = None
         while decision != "send":
-            if not path.exists():
+            if not self._usable(path):
                 try:
-                    update, told = yield from self._trained_update(plan)
+                    finished = yield from self._train_for(plan, path)
                 except PrivacyError as error:
                     side.task = None
+                    self.consent.stayed(leaving, str(error))
                     yield Note(f"Round {plan.number} goes on without you: {error}", "error")
                     return
-                about = {"pictures": str(len(self.latents("train"))), "metrics": json.dumps(told)}
-                write_private(path, pack(update, about))  # masked twice, it must be the same: kept until it is over
-                del update
-            decision = (yield from self._looked_at(plan, path, preflight)) if preflight else "send"
+                if not finished:
+                    break
+            leaving = self.consent.leaving = replace(leaving, ready=True)
+            decision = "send"
+            if preflight:
+                decision = yield from self._looked_at(plan, path, preflight)
+                leaving = self.consent.shown(plan.digest) or leaving
+                chosen: Choice = "skip" if decision == "skip" else "contribute"
+                if leaving.found or decision == "skip":
+                    self.consent.choose(chosen, "looked", leaving=leaving, pictures=self._trained_on())
             if decision == "skip":
-                side.task = None
-                path.unlink()
-                yield Note(f"Round {plan.number}: nothing was sent. The others go on when the host's patience is over.")
-                return
+                break
             if isinstance(decision, PicturePrivacy):
                 self.privacy = decision
                 path.unlink()
+                leaving = self.what_leaves(plan)
+            elif not self._usable(path):
+                decision = None  # a picture was left out while somebody looked
+        events: list[Any] | None = None
+        with self.consent.sending(leaving) as may_leave:
+            if may_leave and decision == "send":
+                events = self._handed_over(plan, path, leaving)
+        if events is None:
+            side.task, self._agreed = None, None
+            path.unlink(missing_ok=True)
+            self.consent.stayed(leaving, "The artist's last word was to skip.")
+            wait = "The others go on when the host's patience is over."
+            events = [Note(f"Round {plan.number}: nothing was sent. {wait}")]
+        yield from events
+
+    def _train_for(self, plan: RoundPlan, path: Path) -> Generator[Any, None, bool]:
+        """Train an update into its file; False where the artist's mind was changed meanwhile."""
+        training = self._trained_update(plan)
+        try:
+            while not self.consent.skips(self._room_id(), plan.number, plan.rewound):
+                try:
+                    yield next(training)
+                except StopIteration as over:
+                    update, told, ids = over.value
+                    about = {"pictures": str(len(ids)), "metrics": json.dumps(told), "trained_on": " ".join(ids)}
+                    write_private(path, pack(update, about))  # masked twice, it must be the same: kept until it is over
+                    return True
+            return False
+        finally:
+            training.close()
+
+    def _usable(self, path: Path) -> bool:
+        """Whether an update is there, and no picture that it was trained on was left out since."""
+        if not path.exists():
+            return False
+        if set(metadata_of(path.read_bytes()).get("trained_on", "").split()) <= set(self._trained_on()):
+            return True
+        path.unlink()
+        return False
+
+    def _handed_over(self, plan: RoundPlan, path: Path, leaving: Leaving) -> list[Any]:
+        """Mask an update, write down that it leaves, and send it; what happened, as events."""
+        side, _ = self._in_room()
         kept = path.read_bytes()
         update, about = unpack(kept), metadata_of(kept)
         try:
@@ -540,17 +695,18 @@ class Session:
             envelope = side.submit(update, pictures=pictures, metrics=told)
         except (SecAggError, PrivacyError) as error:
             side.task = None
-            yield Note(f"Round {plan.number} goes on without you: {error}", "error")
-            return
-        for sentence in side.warnings[warned:]:
-            yield Note(sentence, "warning")
+            self.consent.stayed(leaving, str(error))
+            return [Note(f"Round {plan.number} goes on without you: {error}", "error")]
+        ids = about.get("trained_on", "").split()
+        self.consent.left(leaving, pictures=ids, size_bytes=envelope.attachments_bytes)
         self._send(envelope)
         before = side.shared or b""
         sent = rule_of(plan.rule).sent(plan.number, unpack(before), update)
         self._sent = _Sent(plan, _flat(sent), replace(envelope, attachments={}), before)
         self.bytes_sent += envelope.attachments_bytes
         self._write_room()
-        yield UpdateSent(plan.number, envelope.attachments_bytes, norm(sent))
+        warnings = [Note(sentence, "warning") for sentence in side.warnings[warned:]]
+        return [*warnings, UpdateSent(plan.number, envelope.attachments_bytes, norm(sent))]
 
     def _looked_at(self, plan: RoundPlan, path: Path, preflight: _Preflight) -> Generator[Any, None, Decision]:
         """Run the look before sending, and tell the host now and then that this kernel is alive."""
@@ -563,6 +719,10 @@ class Session:
                     event = next(looking)
                 except StopIteration as over:
                     return "send" if over.value is None else over.value
+                if isinstance(event, Found) and self.consent.leaving is not None:
+                    self.consent.leaving = replace(self.consent.leaving, found=event.sentences)
+                if self.consent.skips(self._room_id(), plan.number, plan.rewound):
+                    return "skip"
                 if time.monotonic() - told > every_s:
                     with contextlib.suppress(RelayUnreachable):
                         self._send(side.progress(plan.local_steps, plan.local_steps))
@@ -592,8 +752,11 @@ class Session:
 
     def _trained_update(
         self, plan: RoundPlan
-    ) -> Generator[Step | Note, None, tuple[dict[str, NDArray[np.float32]], dict[str, float]]]:
-        """The update, and what `plan.metrics` may ask for: mean losses of the first and the last quarter of steps."""
+    ) -> Generator[Step | Note, None, tuple[dict[str, NDArray[np.float32]], dict[str, float], tuple[str, ...]]]:
+        """The update, what `plan.metrics` may ask for, and the pictures' ids.
+
+        The metrics are mean losses of the first and the last quarter of steps.
+        """
         side, _ = self._in_room()
         start = self._shared_of(side.shared)
         picture = self.privacy if isinstance(self.privacy, PicturePrivacy) else None
@@ -632,7 +795,7 @@ class Session:
             yield event
         quarter = max(1, len(losses) // 4)
         means = {"loss_before": float(np.mean(losses[:quarter])), "loss_after": float(np.mean(losses[-quarter:]))}
-        return {f"{start.part}.{name}": delta for name, delta in trained.minus(start).items()}, means
+        return {f"{start.part}.{name}": delta for name, delta in trained.minus(start).items()}, means, data.ids
 
     def _payment(self, plan: RoundPlan) -> Payment | None:
         """With what noise to train a round so that the budget lasts for those to come, and who pays; None without."""
@@ -747,6 +910,14 @@ class Session:
             mean = _flat(moved)
             sent = Followed(plan, self._sent.update, moved, side.contributors)
             self._sent = replace(self._sent, mean=mean, contributors=side.contributors)
+        self.consent.closed(
+            self._room_id(),
+            envelope.round,
+            str(envelope.body.get("plan_digest", "")),
+            counted=side.counted,
+            shared=hashlib.sha256(side.shared).hexdigest(),
+            contributors=side.contributors,
+        )
         updates = list((self.folder / "rounds").glob(f"update-{envelope.round}-*.safetensors"))
         self._keep_without_me(was, sent, unfollowed=bool(updates) and sent is None)
         for path in updates:
@@ -754,6 +925,17 @@ class Session:
         total = envelope.body.get("total")
         total = total if isinstance(total, int) else envelope.round
         yield RoundClosed(envelope.round, total, side.contributors, self.shared, dict(side.metrics))
+
+    def _rewound(self) -> None:
+        """The room went back: what was made of later rounds is thrown away here too, and written down."""
+        side, _ = self._in_room()
+        assert side.plan is not None  # noqa: S101 - a plan took the room back
+        why = "An artist withdrew."
+        self.consent.rewound(self._room_id(), side.plan.number, why=why, plan=side.plan.digest)
+        self.shared = self._shared_of(side.shared).expanded()
+        self.shared.save(self.folder / "shared")
+        for path in (self.folder / "rounds").glob("update-*.safetensors"):
+            path.unlink()
 
     def _keep_without_me(self, was: Adapter | None, sent: Followed | None, *, unfollowed: bool) -> None:
         """Add a round to what `rest_of_world` takes out of the shared adapter; in this session's folder alone."""

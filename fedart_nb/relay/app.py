@@ -93,6 +93,7 @@ def app(
         Route(blob, handled(_put_blob), methods=["PUT"]),
         Route(blob, handled(_patch_blob), methods=["PATCH"]),
         Route(blob, handled(_get_blob), methods=["GET", "HEAD"]),
+        Route(f"{room}/blobs", handled(_drop_blobs), methods=["DELETE"]),
         Route(f"{room}/log", handled(_room_log), methods=["GET"]),
     ]
     if metrics_token:
@@ -272,6 +273,12 @@ async def _get_blob(request: Request) -> Response:
     path, size_bytes = await run_in_threadpool(mailbox.find_blob, room, signed.member_id, sha256)
     start = reading.range_start(request, size_bytes)
     return await file_response(path, size_bytes, start, with_body=request.method != "HEAD")
+
+
+async def _drop_blobs(request: Request) -> Response:
+    """Whoever uploaded something may have it deleted; nobody else may."""
+    mailbox, room, signed = await _member(request, EMPTY_SHA256)
+    return JSONResponse({"dropped": await run_in_threadpool(mailbox.drop_blobs, room, signed.member_id)})
 
 
 async def _room_log(request: Request) -> Response:

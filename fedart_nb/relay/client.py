@@ -144,6 +144,15 @@ class RelayClient:
             }
         )
 
+    def drop(self) -> int:
+        """Have the relay delete every attachment that this member uploaded to the room; returns how many."""
+        self._joined()
+        answer = self._connection.ask("DELETE", f"{self._base}/blobs")
+        dropped = answer.get("dropped") if isinstance(answer, dict) else None
+        if type(dropped) is not int:
+            raise WireError(f"The relay was asked to delete and answered {answer!r}; expected how many it deleted.")
+        return dropped
+
     def log(self) -> dict[str, Any]:
         """What the relay saw of this room (host only): members, messages and blobs, metadata without contents."""
         self._joined()

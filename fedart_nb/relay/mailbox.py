@@ -232,6 +232,10 @@ class Mailbox:
         """File and size of a blob that this member uploaded, or that is attached to a message for this member."""
         return self._uploads.find(room, member_id, sha256)
 
+    def drop_blobs(self, room: str, member_id: str) -> int:
+        """Delete all blobs that this member uploaded to the room; returns how many."""
+        return self._uploads.drop(room, member_id)
+
     # --- what the relay saw ------------------------------------------------------------------------------------
 
     def log(self, room: str, member_id: str, after: int = 0) -> dict[str, Any]:

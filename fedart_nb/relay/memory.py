@@ -139,6 +139,11 @@ class MemoryTransport:
         self._require_open()
         return envelope.with_attachments({ref.name: self._read(ref.sha256) for ref in envelope.attachment_refs})
 
+    def drop(self) -> int:
+        """Delete every attachment that this member uploaded; returns how many."""
+        self._require_open()
+        return self._mailbox.drop_blobs(self.room, self.identity.id)
+
     def log(self) -> dict[str, Any]:
         """What the relay saw (host only)."""
         whole = self._mailbox.log(self.room, self.identity.id)

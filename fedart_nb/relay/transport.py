@@ -1,4 +1,4 @@
-"""How a round engine or an artist reaches a room, whatever lies between: the same four verbs everywhere."""
+"""How a round engine or an artist reaches a room, whatever lies between: the same verbs everywhere."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ class Transport(Protocol):
 
         Raises TooLarge when they announce more than `limit_bytes` together, before any byte is asked for.
         """
+
+    def drop(self) -> int:
+        """Delete every attachment that this member uploaded to the room; returns how many. Messages stay."""
 
     def log(self) -> dict[str, Any]:
         """What the relay saw (host only): {"members": [...], "messages": [...], "blobs": [...]}, metadata only."""

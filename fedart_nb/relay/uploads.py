@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from fedart_nb.relay.blobs import BlobStore, BlobWriter, PieceWriter, sha256_of_file
@@ -128,14 +129,28 @@ class Uploads:
         row = self._books.db.execute(_VISIBLE, (room, sha256, member_id, member_id, member_id == host_id)).fetchone()
         return None if row is None else int(row[0])
 
+    def drop(self, room: str, member_id: str) -> int:
+        """Delete what this member uploaded to a room, and only that; returns how many blobs. Messages stay."""
+        books = self._books
+        with books.lock:
+            with books.transaction():
+                books.require_member(room, member_id)
+                mine = (room, member_id)
+                rows = books.db.execute("SELECT sha256, size_bytes FROM blobs WHERE room = ? AND owner = ?", mine)
+                blobs: list[tuple[str, int]] = rows.fetchall()
+                freed = sum(size for _, size in blobs)
+                books.db.execute("DELETE FROM blobs WHERE room = ? AND owner = ?", mine)
+                books.db.execute("UPDATE rooms SET used_bytes = used_bytes - ? WHERE room = ?", (freed, room))
+                books.db.execute("UPDATE usage SET bytes = bytes - ? WHERE room = ? AND member = ?", (freed, *mine))
+            self._unlink_orphans(sha256 for sha256, _ in blobs)
+        return len(blobs)
+
     def sweep(self) -> int:
         """Forget half-done uploads and idle rooms with their blobs; returns how many rooms."""
         books = self._books
         with books.lock:
             rooms, blobs = books.forget_idle_rooms()
-            for sha256 in set(blobs):
-                if books.db.execute("SELECT 1 FROM blobs WHERE sha256 = ? LIMIT 1", (sha256,)).fetchone() is None:
-                    self._store.remove(sha256)
+            self._unlink_orphans(blobs)
             old = books.clock() - _UNFINISHED_S
             for room, owner, sha256, _, name in self._rows("at < ? OR room NOT IN (SELECT room FROM rooms)", old):
                 if (room, owner, sha256) not in self._writing:
@@ -144,6 +159,13 @@ class Uploads:
         return rooms
 
     # --- inside ------------------------------------------------------------------------------------------------
+
+    def _unlink_orphans(self, blobs: Iterable[str]) -> None:
+        """Remove the files of those blobs that are in nobody's books any more."""
+        for sha256 in set(blobs):
+            owned = self._books.db.execute("SELECT 1 FROM blobs WHERE sha256 = ? LIMIT 1", (sha256,))
+            if owned.fetchone() is None:
+                self._store.remove(sha256)
 
     def _begin(self, key: _Key, size_bytes: int) -> tuple[int, int, str]:
         room, member_id, _ = key

@@ -3,6 +3,7 @@
 from .artist import ArtistSide, Pay, Task
 from .engine import Member, Phase, RoundEngine, RoundResult
 from .keeper import Keeper, MemoryKeeper
+from .leaving import leaving_of, upload_bytes
 from .noised import promise_of, skellam_of
 from .plan import PHASES, PROTECTIONS, RoundPlan
 from .rules import DEFAULT_RULE, NOT_FROM_SUMS, RULES, SERVERS, aggregate, aggregation_error, refusal, rule_of
@@ -35,6 +36,7 @@ __all__ = [
     "aggregate",
     "aggregation_error",
     "held_of",
+    "leaving_of",
     "metadata_of",
     "norm",
     "pack",
@@ -43,5 +45,6 @@ __all__ = [
     "rule_of",
     "skellam_of",
     "unpack",
+    "upload_bytes",
     "words_of",
 ]

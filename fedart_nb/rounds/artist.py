@@ -23,6 +23,7 @@ from ..secagg.identity import Identity, identity_id
 from .keeper import Keeper, MemoryKeeper
 from .noised import NoisedWords, noise_stream
 from .plan import METRICS, RoundPlan
+from .rewinding import withdrawal, withdrawn
 from .rules import rule_of
 from .tensors import Tensors, check_like, unpack
 from .vector import encode, encode_noised, flat_of, layout
@@ -61,6 +62,8 @@ class ArtistSide:
         shared: bytes of the newest shared adapter, as it came with the last plan or result.
         artists: ids of everybody in the running (or last) round's roster.
         contributors, metrics: of the newest result; metrics are means over the contributors.
+        counted: whether the newest result's sum holds this artist's update; None where that was not seen here.
+        rewound: how many times the room went back to an earlier round because an artist withdrew.
         refusals: sentences from the host about messages of ours, newest last.
         warnings: sentences about what this artist should know, newest last.
     """
@@ -85,6 +88,8 @@ class ArtistSide:
         self.shared: bytes | None = None
         self.artists: tuple[str, ...] = ()
         self.contributors = 0
+        self.counted: bool | None = None
+        self.rewound = 0
         self.metrics: dict[str, float] = {}
         self.rounds_done = 0
         self.closed = False
@@ -100,6 +105,8 @@ class ArtistSide:
         self._answers: dict[str, bool] = {}
         self._over: set[str] = set()
         self._released: set[int] = set()
+        self._taken: set[str] = set()  # results taken over, by their plans' digests
+        self._starts: dict[int, str] = {}  # SHA-256 of the shared adapter that each round started from
         self._last_sum: frozenset[str] = frozenset()
         # A relay takes equal envelopes for one; signs of life of a restarted kernel must differ from its former ones.
         self._life = secrets.token_hex(8)
@@ -242,11 +249,14 @@ class ArtistSide:
         self.task = None
         return self._reply("update", {}, {"update": message})
 
-    def leave(self) -> Envelope:
-        """Leave the room; the rounds go on without this artist."""
+    def leave(self, *, withdraw: bool = False) -> Envelope:
+        """Leave the room; the rounds go on without this artist. `withdraw`: those before are to be trained anew."""
         number = self.plan.number if self.plan else 0
         self._end(self.plan)
-        return self._envelope(number, "leave", {"life": self._life})
+        body: dict[str, Any] = {"life": self._life}
+        if withdraw:
+            body["withdraw"] = withdrawal(self.room, self.host, self.identity)
+        return self._envelope(number, "leave", body)
 
     def snapshot(self) -> dict[str, Any]:
         """JSON values from which `restore` goes on after a kernel restart (no keys, no pictures)."""
@@ -279,6 +289,48 @@ class ArtistSide:
     def _take_plan(self, envelope: Envelope) -> list[Envelope]:
         body = envelope.body.get("plan")
         plan = RoundPlan.from_body(body if isinstance(body, dict) else {})
+        self._check_plan(plan, envelope)
+        if plan.digest in self._over or (self.plan is not None and plan.place < self.plan.place):
+            return []  # a relay that repeats itself ends nothing
+        if plan.rewound < self.rewound:
+            return []
+        back = plan.rewound > self.rewound
+        if back:
+            self._check_rewound(plan, envelope.body.get("withdrawn"))
+        elif plan.number <= self.rounds_done:
+            raise RoundError(
+                f"The host asks for round {plan.number} again, which is over. What it would learn from the two sums "
+                "together says more about you than each of them; nothing was trained."
+            )
+        shared = self._attachment(envelope, "shared")
+        if hashlib.sha256(shared).hexdigest() != plan.shared_sha256:
+            raise RoundError("The shared adapter is not the one that the plan names. The host or relay changed it.")
+        expected = self._starts.get(plan.number) if back else self._expected_shared
+        if expected not in (None, plan.shared_sha256):
+            raise RoundError(
+                "The plan starts from another shared adapter than the last result's. "
+                "A host that does so could single you out; nothing was trained."
+            )
+        unpack(shared)
+        if self.plan is not None and self.plan.digest != plan.digest:
+            self._end(self.plan)
+        if back:
+            self.rewound, self.rounds_done, self.closed = plan.rewound, plan.number - 1, False
+            self._warn(
+                f"An artist withdrew: the room goes back to round {plan.number} and trains from there without them. "
+                "Who kept the former sums has one more to compare the new ones with."
+            )
+            self._expected_shared = plan.shared_sha256
+        self._starts[plan.number] = plan.shared_sha256
+        self.plan, self.shared, self.task = plan, shared, None
+        if because := envelope.body.get("because"):
+            self._warn(f"Round {plan.number} starts again: {because}")
+        if self.needs_answer() and self._keeper.state(plan.digest):  # said yes, and was killed right then
+            return [self.answer(contribute=True)]
+        return []
+
+    def _check_plan(self, plan: RoundPlan, envelope: Envelope) -> None:
+        """What must hold of any plan, whichever round it is for."""
         if plan.room != self.room or plan.number != envelope.round or plan.digest != envelope.body.get("plan_digest"):
             raise RoundError("The host's plan does not fit its envelope (room, round or digest differ).")
         if plan.degree and not self._simulated:
@@ -293,30 +345,16 @@ class ArtistSide:
                 f"The room trains the backbone {plan.backbone_sha256[:12]}…, this kernel holds "
                 f"{self.backbone_sha256[:12]}…. Load the host's backbone; your updates would not fit."
             )
-        if plan.digest in self._over or (self.plan is not None and _place(plan) < _place(self.plan)):
-            return []  # a relay that repeats itself ends nothing
-        if plan.number <= self.rounds_done:
+
+    def _check_rewound(self, plan: RoundPlan, facts: Any) -> None:
+        """A room goes back only for artists who have signed that they withdraw, one each time."""
+        named = {withdrawn(fact, self.room, self.host) for fact in facts} if isinstance(facts, list) else set()
+        if len(named) < plan.rewound:
             raise RoundError(
-                f"The host asks for round {plan.number} again, which is over. What it would learn from the two sums "
-                "together says more about you than each of them; nothing was trained."
+                f"The host goes back to round {plan.number} for the {plan.rewound}. time and shows {len(named)} signed "
+                "withdrawals; expected one for each time. A host that repeats rounds learns from the sums together "
+                "what none says alone; nothing was trained."
             )
-        shared = self._attachment(envelope, "shared")
-        if hashlib.sha256(shared).hexdigest() != plan.shared_sha256:
-            raise RoundError("The shared adapter is not the one that the plan names. The host or relay changed it.")
-        if self._expected_shared not in (None, plan.shared_sha256):
-            raise RoundError(
-                "The plan starts from another shared adapter than the last result's. "
-                "A host that does so could single you out; nothing was trained."
-            )
-        unpack(shared)
-        if self.plan is not None and self.plan.digest != plan.digest:
-            self._end(self.plan)
-        self.plan, self.shared, self.task = plan, shared, None
-        if because := envelope.body.get("because"):
-            self._warn(f"Round {plan.number} starts again: {because}")
-        if self.needs_answer() and self._keeper.state(plan.digest):  # said yes, and was killed right then
-            return [self.answer(contribute=True)]
-        return []
 
     def _takes_part(self, envelope: Envelope) -> bool:
         plan = self.plan
@@ -357,18 +395,21 @@ class ArtistSide:
     def _take_result(self, envelope: Envelope) -> None:
         if self.plan is not None and envelope.body.get("plan_digest") not in (None, self.plan.digest):
             return
-        if envelope.round < self.rounds_done:
+        made_by = str(envelope.body.get("plan_digest", ""))
+        if envelope.round < self.rounds_done or made_by in self._taken:
             return  # a relay that repeats itself does not bring an old adapter back
         shared = self._attachment(envelope, "shared")
         unpack(shared)
         client = self._client
-        signed = client.transcript() if client is not None and client.counted_ids else None
+        counted = client.counted_ids if client is not None else ()
+        signed = client.transcript() if client is not None and counted else None
         if signed is not None and envelope.body.get("transcript") != signed:
             raise RoundError(
                 "The result is said to come from another sum than the one that you signed. Host or relay lie; "
                 "it was not taken over."
             )
         self._check_frozen(unpack(shared))
+        self.counted = self.me in counted if counted else None
         count = envelope.body.get("contributors")
         self.contributors = count if isinstance(count, int) else 0
         means = envelope.body.get("metrics")
@@ -379,6 +420,7 @@ class ArtistSide:
         self.shared = shared
         self._expected_shared = hashlib.sha256(shared).hexdigest()
         self.rounds_done = envelope.round
+        self._taken.add(made_by)
         self._end(self.plan)
 
     def _check_frozen(self, after: Tensors) -> None:
@@ -452,10 +494,6 @@ class ArtistSide:
             body=body,
             attachments=attachments or {},
         )
-
-
-def _place(plan: RoundPlan) -> tuple[int, int]:
-    return plan.number, plan.attempt
 
 
 def _text(data: bytes) -> str:

@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,6 +17,7 @@ from ..errors import RoundError, SecAggError
 from ..relay.wire import Envelope
 from ..secagg.identity import Identity
 from ..secagg.server import SecAggServer
+from .leaving import MESSAGE_BYTES
 from .plan import RoundPlan
 from .rules import aggregate, server_step
 from .tensors import metadata_of, pack, unpack
@@ -24,7 +25,6 @@ from .vector import layout, open_sum, sent_like
 
 __all__ = ["Member", "Phase", "RoundEngine", "RoundResult"]
 
-_MESSAGE_BYTES = 97  # kind, context and signature around a masked vector
 _GONE = ("dropped", "left")
 _GRACE_S = 3.0  # signatures are made in no time: whoever is slower is not waited for, if the others are enough
 
@@ -83,6 +83,7 @@ class RoundEngine:
         said: this host's own envelopes of this plan, read from the log after a restart. What was decided then is
             decided again, whatever the clock says, so that nobody ever hears two different things.
         because: why the attempt before ended, for the artists.
+        withdrawn: signed facts of the artists for whom the room went back (`rounds.rewinding`), shown to everybody.
         state: `RoundResult.state` of the round before. The same log and the same state give the same result.
 
     Protocol: `open()` gives the plan; `feed()` takes each envelope and gives answers; `tick()` closes phases whose time
@@ -101,6 +102,7 @@ class RoundEngine:
         said: Iterable[Envelope] = (),
         because: str = "",
         state: bytes = b"",
+        withdrawn: Sequence[Mapping[str, str]] = (),
     ) -> None:
         if hashlib.sha256(shared).hexdigest() != plan.shared_sha256:
             raise RoundError("The shared adapter is not the one that the plan names (SHA-256 differs).")
@@ -114,6 +116,7 @@ class RoundEngine:
         self.roster: tuple[str, ...] = ()
         self._because = because
         self._state = state
+        self._withdrawn = withdrawn
         self._shared = shared
         self._tensors = unpack(shared)
         self._words = layout(plan, self._tensors, plan.min_artists).size
@@ -130,11 +133,13 @@ class RoundEngine:
     @property
     def limit_bytes(self) -> int:
         """What an update's attachment has, to the byte; anything larger is refused before it is fetched."""
-        return 4 * self._words + _MESSAGE_BYTES
+        return 4 * self._words + MESSAGE_BYTES
 
     def open(self) -> list[Envelope]:
         """The plan and the shared adapter, for everybody."""
-        body = {"plan": self.plan.to_body(), "plan_digest": self.plan.digest}
+        body: dict[str, object] = {"plan": self.plan.to_body(), "plan_digest": self.plan.digest}
+        if self._withdrawn:
+            body["withdrawn"] = [dict(fact) for fact in self._withdrawn]
         if self._because:
             body["because"] = self._because[:500]
         return [self._envelope("plan", "all", body, {"shared": self._shared})]

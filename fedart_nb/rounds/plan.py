@@ -41,7 +41,19 @@ LOSS_CAP = 4.0  #: a larger loss does not weigh more
 #: everybody learns their mean over the artists, nobody a single one.
 METRICS: Mapping[str, float] = {"loss_before": 10.0, "loss_after": 10.0}
 
-_WHOLE = ("number", "total", "attempt", "local_steps", "batch", "rank", "bits", "min_artists", "degree", "survivors")
+_WHOLE = (
+    "number",
+    "total",
+    "attempt",
+    "local_steps",
+    "batch",
+    "rank",
+    "bits",
+    "min_artists",
+    "degree",
+    "survivors",
+    "rewound",
+)
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "number": (1, 10_000),
     "total": (1, 10_000),
@@ -62,10 +74,21 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "delta": (0, 0.1),
     "server_rate": (1e-6, 100.0),
     "q": (0, 5.0),
+    "rewound": (0, 10_000),
 }
 
 #: Entries that plans of the first version do not have, with what they mean there.
-_LATER: Mapping[str, Any] = {"q": 0.0, "server": "average", "server_rate": 1.0, "bits": 32, "schedule": "constant"}
+_LATER: Mapping[str, Any] = {
+    "q": 0.0,
+    "server": "average",
+    "server_rate": 1.0,
+    "bits": 32,
+    "schedule": "constant",
+    "rewound": 0,
+}
+
+#: Entries in which the plans of one room differ from round to round.
+_PASSING = ("number", "attempt", "shared_sha256", "rewound")
 
 
 @dataclass(frozen=True)
@@ -104,6 +127,7 @@ class RoundPlan:
         survivors: how many artists a sum must hold, or nobody signs it: the noise is sized for these. 0: as many as the
             secure sum needs anyway (`quorum_of`).
         delta: with which the plan's epsilon is told; artists' own ledgers have their own.
+        rewound: how many times the room went back to an earlier round because an artist withdrew (`rounds.rewinding`).
         nonce: sets this room's plans apart from those of any other room, also one of the same name and settings.
     """
 
@@ -139,6 +163,7 @@ class RoundPlan:
     clip_norm: float = 0.0
     survivors: int = 0
     delta: float = 0.0
+    rewound: int = 0
     nonce: str = ""
 
     def __post_init__(self) -> None:
@@ -232,6 +257,17 @@ class RoundPlan:
     def digest(self) -> str:
         """SHA-256 of the plan's canonical JSON: two kernels hold the same plan exactly when this agrees."""
         return hashlib.sha256(json.dumps(self.to_body(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def terms(self) -> str:
+        """SHA-256 of what is the same in all of a room's plans: what a standing consent is given to."""
+        body = {name: value for name, value in self.to_body().items() if name not in _PASSING}
+        return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Where it stands in the room: plans follow each other in this order."""
+        return self.rewound, self.number, self.attempt
 
     def binding(self, shared: bytes) -> bytes:
         """32 bytes that the round's keys hang on: this plan, and the shared adapter that is really held."""

@@ -14,7 +14,7 @@ import ipywidgets
 import numpy as np
 
 from fedart_nb.errors import FedArtError, RoundError
-from fedart_nb.events import Waiting
+from fedart_nb.events import Found, Waiting
 from fedart_nb.figures import png_bytes
 from fedart_nb.widgets import parts
 
@@ -109,6 +109,8 @@ class PreflightCard(ipywidgets.VBox):
                 if self._decision is not None:
                     break
             self._show(shot)
+            if self.finding is not None:
+                yield Found(self.finding.sentences)
             if not self._asks() and self._decision is None:
                 self._decision = "send"
             while self._decision is None:

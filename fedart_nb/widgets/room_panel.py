@@ -43,9 +43,10 @@ class _Round:
 class RoomPanel(Panel):
     """Join a room and take part in its rounds; before anything leaves, the plan is shown and you are asked.
 
-    `value` is the last `RoundClosed` event, or None. With `ask=False` every round is contributed to, which is what a
-    notebook without a person in front of it needs. With `preflight=True` (or the box ticked) every update is attacked
-    in this kernel before it leaves; `panel.preflight` is the card that shows what came out and asks what to do.
+    `value` is the last `RoundClosed` event, or None. `ask=False` (or the box unticked) gives a standing consent to the
+    room, under which every round is contributed to: what a notebook without a person in front of it needs. With
+    `preflight=True` (or the box ticked) every update is attacked in this kernel before it leaves; `panel.preflight` is
+    the card that shows what came out and asks what to do.
 
     Example:
         >>> panel = RoomPanel(session, ask=False)
@@ -95,6 +96,17 @@ class RoomPanel(Panel):
         self._reply(contribute=False)
         return self
 
+    def rethink(self) -> str:
+        """Skip the running round after all; returns, and shows, what that still changes."""
+        with self._reporting():
+            told = self.session.consent.change("skip")
+            with self._lock:
+                self._lines.append(told)
+                self._changed.value = parts.notice(told, title="You changed your mind")
+                self._say(told, now=True)
+                self._draw_tables()
+        return told
+
     def leave(self) -> RoomPanel:
         """Leave the room for good; your pictures and adapters stay. Takes a few seconds while a message is awaited."""
         with self._reporting():
@@ -134,11 +146,22 @@ class RoomPanel(Panel):
         self._table = ipywidgets.HTML()
         self._log = ipywidgets.HTML()
         self._safety = ipywidgets.HTML()
-        self._rounds_card = parts.card(self._progress, self._safety, self._table, self._log, title="Rounds")
+        self._rethink = self._button("Skip this round after all", self.rethink, icon="undo")
+        self._changed = ipywidgets.HTML()
+        self._rounds_card = parts.card(
+            self._progress,
+            parts.row(self._rethink),
+            self._changed,
+            self._safety,
+            self._table,
+            self._log,
+            title="Rounds",
+        )
         self._consent_card.layout.display = self._rounds_card.layout.display = "none"
         self._budget_row = parts.row(self.preflight.budget)
         enter = parts.card(parts.row(self._link, self._join, self._leave), self._ask, self._look, self._budget_row)
         self._look.observe(lambda _change: self._sync(), "value")
+        self._ask.observe(lambda _change: self._stand(), "value")
         self._compose(ipywidgets.HTML(masked_updates()), enter, self._consent_card, self.preflight, self._rounds_card)
 
     # the work, in the job's thread
@@ -146,6 +169,7 @@ class RoomPanel(Panel):
     def _events(self, link: str | None) -> Iterator[Any]:
         yield Note("Loading the backbone and entering the room")
         self.session.join(link)
+        self._stand()
         try:
             self.loss_before = self.session.held_out_loss(shared=0.0, personal=0.0)
             for event in self.session.rounds(consent=self._consent, preflight=self._before_sending):
@@ -163,26 +187,33 @@ class RoomPanel(Panel):
             return "send"
         return (yield from self.preflight.look(plan, view))
 
-    def _consent(self, plan: Any) -> bool:
-        """Show the plan and wait for the person; called by the session before it trains or sends anything."""
+    def _stand(self) -> None:
+        """The box says whether there is a standing consent to the room that the session is in."""
+        if self.session.consent.room:
+            (self.session.consent.ask_again if self._ask.value else self.session.consent.stand)()
+
+    def _consent(self, leaving: Any) -> bool:
+        """Show what would leave and wait for the person; called by the session before it trains or sends anything.
+
+        Under a standing consent it is called all the same when the room's terms are others than before: then the
+        question is asked whatever the box says.
+        """
+        plan = leaving.key
         with self._lock:
             round_ = self._rounds.setdefault(plan.number, _Round(plan.number))
-            ask = self._ask.value
-            if ask:
-                self.plan, self._answer = plan, None
-                self._answered.clear()
-                self._terms.value = self._plan_html(plan)
-                self._consent_card.layout.display = ""
-                self._now = f"Round {plan.number} waits for your answer"
-                self._show(None)
-                self._say(f"{self._now}. {MASKED_UPDATES}.", now=True)
-        if ask:
-            self._sync()
-            while not self._answered.wait(_LOOK_S):
-                if self.job is not None and self.job.is_cancelling:
-                    raise _StoppedError  # neither yes nor no: after a restart the question comes again
+            self.plan, self._answer = plan, None
+            self._answered.clear()
+            self._terms.value = self._leaving_html(leaving)
+            self._consent_card.layout.display = ""
+            self._now = f"Round {plan.number} waits for your answer"
+            self._show(None)
+            self._say(f"{self._now}. {MASKED_UPDATES}.", now=True)
+        self._sync()
+        while not self._answered.wait(_LOOK_S):
+            if self.job is not None and self.job.is_cancelling:
+                raise _StoppedError  # neither yes nor no: after a restart the question comes again
         with self._lock:
-            contribute = bool(self._answer) if ask else True
+            contribute = bool(self._answer)
             round_.part = "contributing" if contribute else "skipped"
             self.plan = None
             self._consent_card.layout.display = "none"
@@ -199,6 +230,8 @@ class RoomPanel(Panel):
     def _record(self, event: Any) -> None:
         """Keep every event: the watcher may be told of the latest only."""
         with self._lock:
+            if isinstance(event, RoundOpened | RoundClosed):
+                self._changed.value = ""
             if isinstance(event, Joined):
                 self._room, self._now = event.room, "In the room. Waiting for the host to open a round."
                 self._lines.append(f"Joined the room {event.room!r} as {event.name}.")
@@ -240,6 +273,7 @@ class RoomPanel(Panel):
         self._rounds_card.layout.display = ""
         if isinstance(event, RoundClosed):
             self.value = event
+        self._sync()
         if isinstance(event, Note) and not self._room:
             self._now = event.text
         if self._step is not None:
@@ -299,24 +333,24 @@ class RoomPanel(Panel):
         contributors = "–" if round_.contributors is None else str(round_.contributors)
         return str(round_.number), round_.part, sent, contributors, loss
 
-    def _plan_html(self, plan: Any) -> str:
-        shared = getattr(getattr(self.session, "side", None), "shared", None)
-        size = f"about {parts.amount(len(shared))} of adapter weights" if shared else "the weights of one adapter"
-        invite = getattr(self.session, "invite", None)
-        to = getattr(invite, "url", None) or "the room's relay, inside this kernel"
-        pictures = len(self.session.art.included("train")) if self.session.art is not None else 0
+    def _leaving_html(self, leaving: Any) -> str:
+        plan = leaving.key
         known = parts.facts(
             [
-                ("round", f"{plan.number} of {plan.total}"),
-                ("leaves this kernel", f"{size}, and the name {self.session.name}"),
-                ("goes to", to),
-                ("training here", f"{plan.local_steps} steps on {pictures} pictures"),
+                ("round", f"{leaving.number} of {leaving.total}"),
+                ("leaves this kernel", f"{parts.amount(leaving.size_bytes)}, masked, and the name {leaving.name}"),
+                ("goes to", leaving.goes_to),
+                ("is read as", f"a sum with at least {leaving.others} others"),
+                ("training here", f"{leaving.steps} steps on {leaving.pictures} pictures"),
+                ("privacy", leaving.cost),
                 ("never leaves", "pictures, captions, file names, losses, your own adapter"),
                 ("the host waits", f"{parts.duration(plan.join_s)} or more, until {plan.min_artists} artists said yes"),
             ]
         )
+        again = parts.notice(leaving.sentences[3], level="warning") if leaving.turn else ""
         noised = plan.protection == "artist"
-        return known + masked_updates(why=False) + (promise_notice(self.session.promise(plan)) if noised else "")
+        promised = promise_notice(self.session.promise(plan)) if noised else ""
+        return known + again + masked_updates(why=False) + promised
 
     def _sync(self) -> None:
         busy = self.is_busy
@@ -326,6 +360,7 @@ class RoomPanel(Panel):
             self._link.disabled = self._join.disabled = busy
             self._leave.disabled = not mine or going
             self._contribute.disabled = self._skip.disabled = self.plan is None or going
+            self._rethink.disabled = not mine or self.session.consent.leaving is None
             self._budget_row.layout.display = "" if self._look.value else "none"
 
     def _summary(self) -> list[tuple[str, str]]:

@@ -48,6 +48,7 @@ JOIN = """
 session = Session({name!r}, folder={folder!r}, backbone=backbone)
 session.art = ArtSet.sample({art!r}, limit=10)
 session.join({invite})
+session.consent.stand()
 """
 TAKE_PART = """
 for event in session.rounds():

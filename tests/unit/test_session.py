@@ -70,6 +70,7 @@ def enter(relay: MemoryRelay, host: Host, open_session: Open) -> Enter:
     def enter_(name: str) -> Session:
         session = open_session(name, art=ArtSet.sample("fluent_ink", limit=6, size_px=32))
         session.join(transport=relay.connect(session.identity))
+        session.consent.stand()
         return session
 
     return enter_
@@ -199,6 +200,7 @@ def test_a_plan_whose_download_failed_is_asked_for_again(
     ada, dee = enter("Ada"), enter("Dee")
     ben = open_session("Ben", art=ArtSet.sample("fluent_ink", limit=6, size_px=32))
     ben.join(transport=Stumbling(relay.connect(ben.identity)))
+    ben.consent.stand()
     hosting = kernels.run(host.rounds())
     futures = [kernels.run(session.rounds()) for session in (ada, ben, dee)]
     assert [event.contributors for event in of(RoundClosed, done(hosting))] == [3, 3]
@@ -215,6 +217,7 @@ def test_a_round_skipped_by_consent_trains_nothing_and_sends_no_more_than_the_no
         return plan.number == 2
 
     cy = enter("Cy")
+    cy.consent.ask_again()
     hosting = kernels.run(host.rounds())
     skipping = kernels.run(cy.rounds(consent=second_only))
     others = [kernels.run(enter(name).rounds()) for name in ("Ada", "Ben", "Dee")]
@@ -343,6 +346,7 @@ def test_an_excluded_picture_is_never_read_by_training_nor_by_a_round(
         art.include(picture, False)
     list(ada.train_personal(QUICK))
     ada.join(transport=relay.connect(ada.identity))
+    ada.consent.stand()
     hosting = kernels.run(host.rounds())
     others = [kernels.run(enter(name).rounds()) for name in ("Ben", "Dee")]
     done(kernels.run(ada.rounds()))
@@ -419,6 +423,7 @@ def test_a_restarted_kernel_is_heard_although_it_says_what_the_former_one_said(
     assert any(isinstance(event, Step) for event in ada.rounds())
     again = open_session("Ada", art=ArtSet.sample("fluent_ink", limit=6, size_px=32))
     again.join(transport=relay.connect(again.identity))
+    again.consent.stand()
     done(kernels.run(again.rounds()))
     for future in (hosting, *others):
         done(future)

@@ -51,6 +51,7 @@ def enter(relay: MemoryRelay, weights: Path, tmp_path: Path) -> Open:
         session = Session(name, folder=tmp_path / name, backbone=Backbone.from_pretrained(weights, device="cpu"))
         session.art = ArtSet.sample("fluent_ink", limit=8, size_px=32)
         session.join(transport=relay.connect(session.identity))
+        session.consent.stand()
         return session
 
     return enter_

@@ -37,6 +37,7 @@ def enter(relay: MemoryRelay, host: Host, weights: Path, tmp_path: Path) -> Ente
         session = Session(name, folder=tmp_path / name, backbone=Backbone.from_pretrained(weights, device="cpu"))
         session.art = ArtSet.sample("fluent_ink", limit=8, size_px=32)
         session.join(transport=relay.connect(session.identity))
+        session.consent.stand()
         return session
 
     return enter_

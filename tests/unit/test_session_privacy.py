@@ -46,6 +46,7 @@ def enter(relay: MemoryRelay, host: Host, open_session: Open) -> Open:
     def enter_(name: str) -> Session:
         session = open_session(name)
         session.join(transport=relay.connect(session.identity))
+        session.consent.stand()
         return session
 
     return enter_
@@ -179,6 +180,7 @@ def test_a_plan_that_asks_for_losses_is_not_answered_under_a_budget(
     people = [open_session(name) for name in ("Ada", "Ben", "Dee", "Eve")]
     for person in people:
         person.join(transport=relay.connect(person.identity))
+        person.consent.stand()
     people[0].privacy = EIGHT
     hosting = run(host.rounds())
     futures = [run(person.rounds()) for person in people]

@@ -181,6 +181,7 @@ def test_a_round_runs_from_the_host_to_three_artists_and_back(kind_of_model: str
         for session in sessions:
             session.art = ArtSet.sample("fluent_ink", limit=4, size_px=32)
             session.join(transport=relay.connect(session.identity))
+            session.consent.stand()
         running = [pool.submit(work, events) for events in (host.rounds(), *(s.rounds() for s in sessions))]
         for future in running:
             future.result(60)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedart_nb.consent import Leaving
 from fedart_nb.diffusion.words import Lexicon
 from fedart_nb.errors import ArtError
 from fedart_nb.events import (
@@ -159,6 +160,44 @@ PROMISE = ArtistPromise(
 )
 
 
+def leaving_of(plan: Any, name: str, url: str) -> Leaving:
+    """What a round of a fake room would take out of the kernel."""
+    return Leaving(
+        room="studio",
+        number=plan.number,
+        total=plan.total,
+        attempt=1,
+        plan=f"plan {plan.number}",
+        terms="terms",
+        size_bytes=33_000,
+        values=8_000,
+        pictures=8,
+        steps=plan.local_steps,
+        name=name,
+        goes_to=url,
+        others=2,
+        key=plan,
+    )
+
+
+class FakeConsent:
+    """Remembers whether there is a standing consent, and changes of mind."""
+
+    def __init__(self) -> None:
+        self.room, self.standing, self.leaving = "studio", False, None
+        self.changes: list[str] = []
+
+    def stand(self) -> None:
+        self.standing = True
+
+    def ask_again(self) -> None:
+        self.standing = False
+
+    def change(self, choice: str) -> str:
+        self.changes.append(choice)
+        return "Round 1: nothing of it has left, and nothing will."
+
+
 class FakeRoomSession(FakeSession):
     """A session in a room of two rounds; asks for consent, trains, sends, and gets a result."""
 
@@ -171,7 +210,7 @@ class FakeRoomSession(FakeSession):
         self.answers: list[bool] = []
         self.decisions: list[Any] = []
         self.left = 0
-        self.side = SimpleNamespace(shared=b"x" * 33_000)
+        self.consent = FakeConsent()
         self.safety_number: Any = None
         self.plan = PLAN
         self.invite = SimpleNamespace(url="http://127.0.0.1:8765")
@@ -194,9 +233,11 @@ class FakeRoomSession(FakeSession):
         yield Joined("studio", self.name)
         for number in range(1, self.total + 1):
             plan = SimpleNamespace(**{**vars(self.plan), "number": number, "total": self.total})
-            agreed = consent(plan)
+            leaving = leaving_of(plan, self.name, self.invite.url)
+            agreed = self.consent.standing or consent(leaving)
             self.answers.append(agreed)
             if agreed:
+                self.consent.leaving = leaving
                 yield RoundOpened(number, self.total)
                 for i in range(1, plan.local_steps + 1):
                     if self.gate is not None:

@@ -59,7 +59,9 @@ def test_the_plan_says_what_leaves_how_much_and_where_to(room_session):
     seen = []
     when_asked(panel, lambda p: (seen.append(p._terms.value), p.contribute()))
     panel.join("link").wait(20)
-    assert "about 32.2 KiB of adapter weights, and the name Ada &lt;b&gt;" in seen[0]
+    assert "32.2 KiB, masked, and the name Ada &lt;b&gt;" in seen[0]
+    assert "a sum with at least 2 others" in seen[0]
+    assert "nothing bounds what a sum of such updates tells" in seen[0]
     assert "http://127.0.0.1:8765" in seen[0]
     assert MASKED_UPDATES in seen[0]
     assert "5 steps on 8 pictures" in seen[0]
@@ -73,6 +75,32 @@ def test_contribute_and_skip_answer_the_plan(room_session):
     assert session.answers == [True, False]
     assert "sent" in panel._table.value
     assert "skipped" in panel._table.value
+
+
+def test_the_box_is_the_standing_consent(room_session):
+    session = room_session()
+    panel = RoomPanel(session, ask=False)
+    assert not session.consent.standing, "entering the room is what gives it"
+    panel.join("link").wait(20)
+    assert session.consent.standing
+    panel._ask.value = True
+    assert not session.consent.standing
+
+
+def test_a_round_can_be_skipped_while_it_runs_and_the_answer_is_shown(room_session):
+    session = room_session(gated=True)
+    panel = RoomPanel(session, ask=False)
+    running = threading.Event()
+    panel._rethink.observe(lambda change: change["new"] or running.set(), "disabled")
+    assert panel._rethink.disabled
+    panel.join("link")
+    session.gate.release()
+    assert running.wait(20), "while a round runs the button is there"
+    panel._rethink.click()
+    assert session.consent.changes == ["skip"]
+    assert "nothing of it has left" in panel._changed.value
+    session.gate.release(100)
+    panel.wait(20)
 
 
 def test_an_answer_without_a_question_is_refused(room_session):

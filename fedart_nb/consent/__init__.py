@@ -1,0 +1,29 @@
+"""Consent: what an artist chose, what came of it, and what a picture has influenced; signed, and kept.
+
+Nothing of a round leaves unless the artist chose to contribute: to this round when asked, or to all of a room's rounds
+by a standing consent, which is off unless given. Every choice is a receipt before anything follows from it, and what
+came of it (sent, counted, withdrawn) is another one: `Consent`.
+"""
+
+from .book import Consent
+from .choices import CHOICES, Choice, How, Outcome
+from .influence import Influence, Touched, influence_of
+from .leaving import Leaving
+from .receipts import Fault, Receipt, check
+from .statement import statement
+
+__all__ = [
+    "CHOICES",
+    "Choice",
+    "Consent",
+    "Fault",
+    "How",
+    "Influence",
+    "Leaving",
+    "Outcome",
+    "Receipt",
+    "Touched",
+    "check",
+    "influence_of",
+    "statement",
+]
