@@ -75,6 +75,7 @@ def convergence_plot(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.axhline(levels["loss_centralised"], color="0.3", linestyle="--", linewidth=1)
     axes.annotate("centralised", (0, levels["loss_centralised"]), xytext=(2, 3), textcoords="offset points", fontsize=9)
     axes.set_xlabel("rounds")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("held-out denoising loss, mean of five artists")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, frameon=False)
