@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fedart_nb.session import Session
     from fedart_nb.widgets import (
         ArtPanel,
+        ConsentPanel,
         HostPanel,
         InversionPanel,
         LedgerPanel,
@@ -45,6 +46,7 @@ __all__ = [
     "ArtSet",
     "ArtistPrivacy",
     "Backbone",
+    "ConsentPanel",
     "FedArtError",
     "Host",
     "HostPanel",
@@ -79,6 +81,7 @@ _HOMES = {
     "Backbone": "diffusion",
     "FedArtError": "errors",
     "Host": "host",
+    "ConsentPanel": "widgets",
     "HostPanel": "widgets",
     "Invite": "relay",
     "Job": "jobs",

@@ -245,6 +245,14 @@ class Consent:
         """What one picture has influenced so far, by its id."""
         return influence_of(self.receipts, self.mark(picture), picture)
 
+    def rounds_with(self, room: str) -> tuple[int, ...]:
+        """The rounds of a room whose shared adapters have an update of this artist in them now, in order."""
+        return tuple(sorted(number for number, mine in self._made(room).items() if mine))
+
+    def rounds_since(self, room: str, number: int) -> int:
+        """How many finished rounds of a room there are from `number` on, as far as this kernel saw."""
+        return sum(done >= number for done in self._made(room))
+
     def mark(self, picture: str) -> str:
         """A picture's name in the receipts: HMAC-SHA256 of its id under this artist's secret, 32 hex digits.
 
@@ -272,6 +280,16 @@ class Consent:
 
     def _choices(self) -> list[Receipt]:
         return [r for r in self.receipts if r.kind == "choice" and r.body["room"] == self.room]
+
+    def _made(self, room: str) -> dict[int, bool]:
+        """The finished rounds of a room that were not rewound, and whether this artist is, or may be, in the sum."""
+        made: dict[int, bool] = {}
+        for body in (r.body for r in self.receipts if r.kind == "outcome" and r.body["room"] == room):
+            if body["outcome"] == "rewound":
+                made = {number: mine for number, mine in made.items() if number < body["round"]}
+            elif body["outcome"] in ("in the sum", "perhaps in the sum", "not in the sum"):
+                made[body["round"]] = body["outcome"] != "not in the sum"
+        return made
 
     def _outcomes(self, room: str, plan: str) -> set[str]:
         return {

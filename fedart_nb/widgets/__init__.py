@@ -1,6 +1,7 @@
 """Panels for JupyterLab: each is one displayed object that also works without a front end."""
 
 from fedart_nb.widgets.art_panel import ArtPanel
+from fedart_nb.widgets.consent_panel import ConsentPanel
 from fedart_nb.widgets.host_panel import HostPanel
 from fedart_nb.widgets.inversion_panel import InversionPanel
 from fedart_nb.widgets.ledger_panel import LedgerPanel
@@ -15,6 +16,7 @@ from fedart_nb.widgets.train_panel import TrainPanel
 
 __all__ = [
     "ArtPanel",
+    "ConsentPanel",
     "Guess",
     "HostPanel",
     "InversionPanel",
