@@ -121,10 +121,13 @@ def federate(
     masked: bool = False,
     private: Mapping[str, PrivateTraining] | None = None,
     batches: Mapping[str, int] | None = None,
+    first: int = 1,
+    joins: Mapping[str, int] | None = None,
 ) -> Iterator[Round]:
     """Round after round; `masked` sends the updates through the secure sum, `private` noises each artist's training.
 
-    `batches` are artists' own, in the place of the recipe's.
+    `batches` are artists' own, in the place of the recipe's. `start` is what round `first` starts from, and `joins`
+    says from which round on an artist takes part (not with `masked`).
     """
     rule, shared, state, sent = rule_of(recipe.rule), start.to_bytes(), b"", 0
     names = list(studios)
@@ -141,13 +144,16 @@ def federate(
         clip=recipe.clip,
         weighting="loss" if recipe.q else "equal",
         q=recipe.q,
+        min_artists=len(names) - len(joins or {}),
     )
     plan = room.plan
-    for number in range(1, recipe.rounds + 1):
+    for number in range(first, recipe.rounds + 1):
         before, now = unpack(shared), Adapter.from_bytes(shared)
         sent += rule.size(number, before)
         updates, told = {}, {}
         for index, name in enumerate(names):
+            if number < (joins or {}).get(name, 1):
+                continue
             after, told[name] = _trained(
                 backbone,
                 studios[name].own,
