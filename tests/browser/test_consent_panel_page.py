@@ -50,10 +50,10 @@ def test_consent_is_given_shown_and_taken_back(page, lab):
     expect(panel.get_by_text(re.compile("agreed to contribute, by a standing consent")).first).to_be_visible()
     expect(panel.get_by_text(re.compile("It is in the sums of round 1"))).to_be_visible()
     assert lab.look(page, "consent", panel) == []
-    panel.get_by_role("button", name="Withdraw me", exact=True).click()
-    expect(panel.get_by_text(re.compile("the room goes back to before round 1"))).to_be_visible()
+    panel.get_by_role("button", name="Withdraw me").click()
+    expect(panel.get_by_text(re.compile("the room goes back to before round 1")).first).to_be_visible()
     assert lab.look(page, "consent-withdrawing", panel) == []
     panel.get_by_role("button", name="Yes, withdraw me").click()
-    expect(panel.get_by_text(re.compile("You have left and withdrawn"))).to_be_visible(timeout=SLOW_MS)
+    expect(panel.get_by_text(re.compile("You have left and withdrawn")).first).to_be_visible(timeout=SLOW_MS)
     lab.run_cell(page, "studio.wait", timeout_s=150)
     expect(page.get_by_text("rewound 1 times; 1 shared adapter")).to_be_visible()
