@@ -244,9 +244,9 @@ class Host:
         """Tell everybody that the room is closed; finished rounds stay."""
         if self.plan is not None and self.transport is not None:
             number = min(self.plan.number, self.plan.total)
-            self._send(
-                Envelope(room=self.plan.room, round=number, kind="close", sender=self.identity.id, recipient="all")
-            )
+            body = {"rewound": self.plan.rewound} if self.plan.rewound else {}  # equal messages count as one
+            me = self.identity.id
+            self._send(Envelope(room=self.plan.room, round=number, kind="close", sender=me, recipient="all", body=body))
 
     def _round(self) -> Iterator[Joined | Waiting | Note | RoundOpened | RoundClosed]:
         """One attempt of the running round."""

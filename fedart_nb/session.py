@@ -409,7 +409,8 @@ class Session:
         `session.consent.change("skip")` changes the artist's mind, and a picture that is left out is trained without.
         With `session.privacy` set, rounds are trained with noise and paid for from the room's ledger; a round that the
         budget does not reach for is skipped before anything is trained. What goes wrong with one message is a `Note` of
-        level "error"; the rounds go on.
+        level "error"; the rounds go on. Called again after the room was closed, it goes on if somebody withdrew
+        since and the host has called its own `rounds` again.
 
         `preflight(plan, view)` is a generator that is run when an update is trained, before it is masked and sent:
         `view` is the update as somebody would see it in the clear. Its events are passed on (with a sign of life to the
@@ -418,6 +419,8 @@ class Session:
         """
         side, transport = self._in_room()
         yield Joined(transport.room, self.name)
+        if side.closed and not side.left:  # a host that went back because somebody withdrew opens its room again
+            yield from self._heard(transport.receive(self._cursor, _POLL_S))
         while not side.closed and not (until_round and side.rounds_done >= until_round):
             unfinished = side.needs_answer() or side.task is not None  # this generator was stopped in the middle before
             delivered = transport.receive(self._cursor, 0 if unfinished else _POLL_S)
@@ -541,7 +544,6 @@ class Session:
         transport.send(side.leave(withdraw=withdraw), self.identity)
         if withdraw:
             transport.drop()
-        side.closed = True
         (self.folder / "room.json").unlink(missing_ok=True)
 
     def what_leaves(self, plan: RoundPlan) -> Leaving:

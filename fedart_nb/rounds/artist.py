@@ -63,6 +63,7 @@ class ArtistSide:
         artists: ids of everybody in the running (or last) round's roster.
         contributors, metrics: of the newest result; metrics are means over the contributors.
         counted: whether the newest result's sum holds this artist's update; None where that was not seen here.
+        left: whether this artist has left the room; no plan is taken from then on.
         rewound: how many times the room went back to an earlier round because an artist withdrew.
         refusals: sentences from the host about messages of ours, newest last.
         warnings: sentences about what this artist should know, newest last.
@@ -90,6 +91,7 @@ class ArtistSide:
         self.contributors = 0
         self.counted: bool | None = None
         self.rewound = 0
+        self.left = False
         self.metrics: dict[str, float] = {}
         self.rounds_done = 0
         self.closed = False
@@ -253,6 +255,7 @@ class ArtistSide:
         """Leave the room; the rounds go on without this artist. `withdraw`: those before are to be trained anew."""
         number = self.plan.number if self.plan else 0
         self._end(self.plan)
+        self.closed = self.left = True
         body: dict[str, Any] = {"life": self._life}
         if withdraw:
             body["withdraw"] = withdrawal(self.room, self.host, self.identity)
@@ -292,7 +295,7 @@ class ArtistSide:
         self._check_plan(plan, envelope)
         if plan.digest in self._over or (self.plan is not None and plan.place < self.plan.place):
             return []  # a relay that repeats itself ends nothing
-        if plan.rewound < self.rewound:
+        if plan.rewound < self.rewound or self.left:
             return []
         back = plan.rewound > self.rewound
         if back:

@@ -210,7 +210,7 @@ class ConsentPanel(Panel):
 
     def _sync(self) -> None:
         consent = self.session.consent
-        inside = bool(consent.room) and (self.session.side is None or not self.session.side.closed)
+        inside = bool(consent.room) and (self.session.side is None or not self.session.side.left)
         self._stand.disabled = not inside or consent.standing
         self._ask.disabled = not inside or not consent.standing
         self._rethink.disabled = consent.leaving is None

@@ -242,3 +242,35 @@ def test_a_withdrawal_takes_the_room_back_and_nothing_of_the_artist_is_in_what_c
         assert influence.undone, "what was made with Cy is no longer theirs"
         assert session.consent.check() is None
     assert told(cy)[-1] == ("choice", "withdraw")
+
+
+def test_after_the_room_was_closed_an_artist_can_still_withdraw_and_the_others_come_back(
+    relay: MemoryRelay, host: Host, enter: Enter, run: Run
+) -> None:
+    sessions = [enter(name) for name in ("Ada", "Ben", "Cy", "Dee")]
+    for session in sessions:
+        session.consent.stand()
+    hosting = run(host.rounds())
+    for future in [run(session.rounds()) for session in sessions]:
+        future.result(DEADLINE_S)
+    hosting.result(DEADLINE_S)
+    *rest, dee = sessions
+    before = host.shared
+    dee.leave(withdraw=True)
+
+    hosting = run(host.rounds())
+    looking = relay.connect(rest[0].identity)
+    seen = looking.receive(0, 0)[-1].seq
+    while not any(e.kind == "plan" for _, e in looking.receive(seen, DEADLINE_S)):
+        pass
+    again = [run(session.rounds()) for session in rest]
+    notes = [str(e) for e in hosting.result(DEADLINE_S) if isinstance(e, Note)]
+    assert any("Dee withdraws. The room goes back to round 1" in text for text in notes)
+    for future in again:
+        closed = [e for e in future.result(DEADLINE_S) if isinstance(e, RoundClosed)]
+        assert [one.contributors for one in closed] == [3]
+    assert host.shared is not None
+    assert before is not None
+    assert host.shared.digest != before.digest
+    assert {session.shared.digest for session in rest if session.shared} == {host.shared.digest}
+    assert not [e for e in dee.rounds() if isinstance(e, RoundOpened)], "who has left takes part in nothing"
