@@ -63,7 +63,7 @@ class ArtistSide:
         artists: ids of everybody in the running (or last) round's roster.
         contributors, metrics: of the newest result; metrics are means over the contributors.
         counted: whether the newest result's sum holds this artist's update; None where that was not seen here.
-        left: whether this artist has left the room; no plan is taken from then on.
+        left: whether this artist has left the room; none of its plans is taken from then on.
         rewound: how many times the room went back to an earlier round because an artist withdrew.
         refusals: sentences from the host about messages of ours, newest last.
         warnings: sentences about what this artist should know, newest last.
@@ -108,6 +108,7 @@ class ArtistSide:
         self._over: set[str] = set()
         self._released: set[int] = set()
         self._taken: set[str] = set()  # results taken over, by their plans' digests
+        self._nonce = ""  # of the room whose plan was taken last
         self._starts: dict[int, str] = {}  # SHA-256 of the shared adapter that each round started from
         self._last_sum: frozenset[str] = frozenset()
         # A relay takes equal envelopes for one; signs of life of a restarted kernel must differ from its former ones.
@@ -295,7 +296,7 @@ class ArtistSide:
         self._check_plan(plan, envelope)
         if plan.digest in self._over or (self.plan is not None and plan.place < self.plan.place):
             return []  # a relay that repeats itself ends nothing
-        if plan.rewound < self.rewound or self.left:
+        if plan.nonce == self._nonce and (self.left or plan.rewound < self.rewound):
             return []
         back = plan.rewound > self.rewound
         if back:
@@ -324,7 +325,7 @@ class ArtistSide:
                 "Who kept the former sums has one more to compare the new ones with."
             )
             self._expected_shared = plan.shared_sha256
-        self._starts[plan.number] = plan.shared_sha256
+        self._starts[plan.number], self._nonce, self.left = plan.shared_sha256, plan.nonce, False
         self.plan, self.shared, self.task = plan, shared, None
         if because := envelope.body.get("because"):
             self._warn(f"Round {plan.number} starts again: {because}")
