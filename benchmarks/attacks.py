@@ -21,7 +21,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hashlib
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -33,6 +32,7 @@ from typing import Any
 
 import torch
 from _attacked import Lab
+from _cells import Cells
 from _report import measure, options, report
 
 from fedart_nb import settings
@@ -68,7 +68,7 @@ class Size:
 FULL = Size()
 QUICK = Size(("openmoji",), (), ("fluent3d", "lorelei", "openmoji"), 24, 1, (4,), 40, 12, 8, (10,), 1, 2, (2, 3), 3)
 
-Cells = dict[str, Any]
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -191,31 +191,23 @@ def computed(size: Size, task: Task) -> tuple[Any, float]:
     return CALLS[task.call](lab, size, *task.arguments), round(time.process_time() - began, 1)
 
 
-def run(size: Size, folder: Path) -> Cells:
+def run(size: Size, folder: Path) -> Values:
     """All cells, those of earlier runs from their file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path, cells = folder / "cells.jsonl", Cells()
-    if path.exists():
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        cells = {line["cell"]: line["value"] for line in lines}
-    missing = [task for task in tasks(size) if task.name not in cells]
+    cells = Cells(folder)
+    missing = [task for task in tasks(size) if task.name not in cells.values]
     if not missing:
-        return cells
+        return cells.values
     with ProcessPoolExecutor(settings.cpu_limit(), mp_context=get_context("spawn")) as pool:
         waiting = {pool.submit(computed, size, task): task for task in missing}
         for future in as_completed(waiting):
-            name, (value, seconds) = waiting[future].name, future.result()
-            cells[name] = value
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"cell": name, "value": value, "seconds": seconds}) + "\n")
-            print(f"{name}: {seconds} s", file=sys.stderr, flush=True)
-    return cells
+            cells.keep(waiting[future].name, *future.result())
+    return cells.values
 
 
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
-def figures(size: Size, cells: Cells) -> Iterator[dict[str, Any]]:
+def figures(size: Size, cells: Values) -> Iterator[dict[str, Any]]:
     """The figures of a complete run."""
     names, seeds = size.artists, range(size.seeds)
     whole = "the relay or host of a room without masks; knows the public model"
@@ -269,7 +261,7 @@ def figures(size: Size, cells: Cells) -> Iterator[dict[str, Any]]:
         )
 
 
-def _captions(size: Size, cells: Cells, whole: str) -> Iterator[dict[str, Any]]:
+def _captions(size: Size, cells: Values, whole: str) -> Iterator[dict[str, Any]]:
     for steps, label in ((0, "1step"), (10, "10steps")):
         runs = [[cells[_caption(n, s, steps, False)] for n in size.artists] for s in range(size.seeds)]
         rates = [_mean(one["hit"] for one in row) for row in runs]
@@ -287,7 +279,7 @@ def _captions(size: Size, cells: Cells, whole: str) -> Iterator[dict[str, Any]]:
         )
 
 
-def _rebuilt(name: str, cells: Cells, runs: dict[tuple[str, int], Any], what: str) -> dict[str, Any]:
+def _rebuilt(name: str, cells: Values, runs: dict[tuple[str, int], Any], what: str) -> dict[str, Any]:
     values = {key: statistics.fmean(one["ssim"]) for key, one in runs.items()}
     artists = sorted({artist for artist, _ in runs})
     by_artist = {a: [round(v, 4) for (one, _), v in values.items() if one == a] for a in artists}
@@ -312,7 +304,7 @@ def _rebuilt(name: str, cells: Cells, runs: dict[tuple[str, int], Any], what: st
     )
 
 
-def _identification(size: Size, cells: Cells) -> Iterator[dict[str, Any]]:
+def _identification(size: Size, cells: Values) -> Iterator[dict[str, Any]]:
     n = size.candidates
     for steps in size.local_steps:
         places = [p for name in size.artists for p in cells[f"identified {name}"][str(steps)]]
@@ -345,7 +337,7 @@ def _identification(size: Size, cells: Cells) -> Iterator[dict[str, Any]]:
         )
 
 
-def _rooms_figures(size: Size, cells: Cells) -> Iterator[dict[str, Any]]:
+def _rooms_figures(size: Size, cells: Values) -> Iterator[dict[str, Any]]:
     for n in size.rooms:
         runs = [cells[f"rooms, seed {s}"][str(n)] for s in range(size.seeds)]
         clear, seen = [one["attributed_clear"] for one in runs], [one["took_part_auc"] for one in runs]

@@ -28,11 +28,8 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import json
 import math
 import statistics
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,6 +37,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _cells import Cells
 from _federation import Recipe, Studio, federate, held_out_losses, seed_of, studio
 from _personal import evenly, held_out
 from _private import FEDERATED, SOLO, Way, halves, one_picture_steps
@@ -104,14 +102,11 @@ class Bench:
     size: Size
     backbone: Backbone
     folder: Path
-    cells: dict[str, Any] = field(default_factory=dict)
+    cell: Callable[[str, Callable[[], Any]], Any] = field(init=False)
 
     def __post_init__(self) -> None:
         (self.folder / "pictures").mkdir(parents=True, exist_ok=True)
-        path = self.folder / "cells.jsonl"
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            cell = json.loads(line)
-            self.cells[cell["cell"]] = cell["value"]
+        self.cell = Cells(self.folder).get
         tuned, others = halves()
         self.halves = {"other five": others[: self.size.artists], "tuned five": tuned[: self.size.artists]}
         self.names = sorted([*self.halves["other five"], *self.halves["tuned five"]])
@@ -120,18 +115,6 @@ class Bench:
         self._features: dict[str, Features] = {}
         self._judge: StyleJudge | None = None
         self.extractor = FeatureExtractor.load()
-
-    def cell(self, name: str, compute: Callable[[], Any]) -> Any:
-        """The value of a cell, from the file where it was computed before."""
-        if name not in self.cells:
-            began = time.process_time()
-            value = compute()
-            seconds = round(time.process_time() - began, 1)
-            self.cells[name] = value
-            with (self.folder / "cells.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"cell": name, "value": value, "seconds": seconds}) + "\n")
-            print(f"{name}: {seconds} s", file=sys.stderr, flush=True)
-        return self.cells[name]
 
     def studio(self, name: str) -> Studio:
         return studio(self.backbone, name, OUT / "latents", limit=self.size.pictures)

@@ -24,10 +24,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hashlib
-import json
 import statistics
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _cells import Cells
 from _federation import Recipe, Studio, centralised, federate, held_out_losses, local, seed_of, studio
 from _personal import held_out
 from _quality import convergence_plot, interval, recovered, upload_bytes
@@ -95,27 +93,10 @@ class Bench:
     backbone: Backbone
     studios: Mapping[str, Studio]
     folder: Path
-    cells: dict[str, Any] = field(default_factory=dict)
+    cell: Callable[[str, Callable[[], Any]], Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "cells.jsonl"
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                cell = json.loads(line)
-                self.cells[cell["cell"]] = cell["value"]
-
-    def cell(self, name: str, compute: Callable[[], Any]) -> Any:
-        """The value of a cell, from the file where it was computed before."""
-        if name not in self.cells:
-            began = time.process_time()
-            value = compute()
-            seconds = round(time.process_time() - began, 1)
-            self.cells[name] = value
-            with (self.folder / "cells.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"cell": name, "value": value, "seconds": seconds}) + "\n")
-            print(f"{name}: {seconds} s", file=sys.stderr, flush=True)
-        return self.cells[name]
+        self.cell = Cells(self.folder).get
 
     def kept(self, name: str, adapter: Adapter) -> Adapter:
         adapter.save(self.folder / "adapters" / name)
