@@ -77,7 +77,6 @@ class Host:
         self._because = ""
         self._first: dict[str, int] = {}  # the first round whose sum an artist is in
         self._withdrawn: list[dict[str, str]] = []
-        self._back = 0  # the round to go back to, as soon as the running attempt is left
         self._resume()
 
     def __repr__(self) -> str:
@@ -209,7 +208,7 @@ class Host:
             **noise,
         )
         self.members, self._cursor, self._because, self.engine, self._state = {}, 0, "", None, b""
-        self._first, self._withdrawn, self._back = {}, [], 0
+        self._first, self._withdrawn = {}, []
         self._save()
         return self.invite
 
@@ -228,16 +227,19 @@ class Host:
         yield Joined(plan.room, self.name, len(self.members))
         if plan.number > plan.total:
             yield from self._withdrawals_since()
-            plan, _ = self._in_room()
         aborted = 0
-        while plan.number <= plan.total:
+        while True:
+            if self._back:
+                yield from self._rewind()
+            plan, _ = self._in_room()
+            if plan.number > plan.total:
+                break
             yield from self._round()
             aborted = aborted + 1 if self._because else 0
             if aborted >= _MAX_ATTEMPTS:
                 raise RoundError(
                     f"Round {plan.number} failed {aborted} times, last: {self._because} Call rounds() again."
                 )
-            plan, _ = self._in_room()
         self.close()
 
     def close(self) -> None:
@@ -279,10 +281,9 @@ class Host:
             yield from self._started(engine, phase)
             if engine.phase not in _ENDS and not self._back:
                 yield Waiting(self._reason(engine))
+        self._cursor = cursor
         if engine.phase in _ENDS:
-            yield from self._finish(engine, cursor)
-        if self._back:
-            yield from self._rewind(cursor)
+            yield from self._finish(engine)
 
     def _hear(self, engine: RoundEngine, envelope: Envelope) -> Iterator[Joined | Note | RoundOpened]:
         """One message of somebody else, for the engine."""
@@ -320,18 +321,20 @@ class Host:
             yield Note(f"{name} withdraws; no sum holds anything of them, and the room goes on.")
             return
         self._withdrawn.append({key: str(fact[key]) for key in ("artist", "key", "signature")})
-        self._back = min(first, self._back or first)
         yield Note(f"{name} withdraws. The room goes back to round {self._back} and trains without them.", "warning")
 
-    def _rewind(self, cursor: int) -> Iterator[Note]:
+    @property
+    def _back(self) -> int:
+        """The round to go back to: the first one whose sum a withdrawn artist is in; 0 where there is none."""
+        return min((self._first[one["artist"]] for one in self._withdrawn if one["artist"] in self._first), default=0)
+
+    def _rewind(self) -> Iterator[Note]:
         """Go back to the shared adapter of before a withdrawn artist's first round; later ones are deleted here."""
         plan, _ = self._in_room()
-        number, self._back, self._cursor, self._because = self._back, 0, cursor, ""
-        for artist, first in list(self._first.items()):
-            if first >= number:
-                del self._first[artist]
-        self._shared = (self.folder / f"shared-{number:04d}.safetensors").read_bytes()
-        optimiser = self.folder / f"optimiser-{number:04d}.safetensors"
+        number, self._because = self._back, ""
+        self._first = {artist: first for artist, first in self._first.items() if first < number}
+        self._shared = self._path_of("shared", number).read_bytes()
+        optimiser = self._path_of("optimiser", number)
         self._state = optimiser.read_bytes() if optimiser.exists() else b""
         self.plan = replace(
             plan,
@@ -340,36 +343,30 @@ class Host:
             rewound=len(self._withdrawn),
             shared_sha256=hashlib.sha256(self._shared).hexdigest(),
         )
-        for member in self.members.values():
-            member.state = "joined" if member.state != "left" else "left"
-        self._save()
+        self._next()
         for later in range(number + 1, plan.number + 1):
             for kind in ("shared", "optimiser"):
-                (self.folder / f"{kind}-{later:04d}.safetensors").unlink(missing_ok=True)
+                self._path_of(kind, later).unlink(missing_ok=True)
         rounds = f"{plan.number - number} finished round{'s' if plan.number - number != 1 else ''}"
         yield Note(f"Back at round {number}: {rounds} will be trained anew, without the artist who withdrew.")
 
     def _withdrawals_since(self) -> Iterator[Note]:
         """Look for artists who withdrew after the last round; one that a sum holds makes the room go back."""
         _, transport = self._in_room()
-        cursor = self._cursor
-        while delivered := transport.receive(cursor, 0):
+        while delivered := transport.receive(self._cursor, 0):
             for _, envelope in delivered:
                 yield from self._noticed_withdrawal(envelope)
                 if envelope.kind == "leave" and envelope.sender in self.members:
                     self.members[envelope.sender].state = "left"
-            cursor = delivered[-1].seq
-        if self._back:
-            yield from self._rewind(cursor)
+            self._cursor = delivered[-1].seq
 
     def _started(self, engine: RoundEngine, before: Phase) -> Iterator[RoundOpened]:
         if before is Phase.ADVERTISE and engine.roster:
             yield RoundOpened(engine.plan.number, engine.plan.total, self._names(engine.roster))
 
-    def _finish(self, engine: RoundEngine, cursor: int) -> Iterator[Note | RoundClosed]:
+    def _finish(self, engine: RoundEngine) -> Iterator[Note | RoundClosed]:
         """Keep the outcome, then tell of it: whoever saw a round end finds it again after any crash."""
         result, plan = engine.result, engine.plan
-        self._cursor = cursor
         if result is None:
             self._because = engine.reason
             self.plan = replace(plan, attempt=plan.attempt + 1)
@@ -381,9 +378,7 @@ class Host:
             self._first.setdefault(artist, plan.number)
         shared_sha256 = hashlib.sha256(self._shared).hexdigest()
         self.plan = replace(plan, number=plan.number + 1, attempt=1, shared_sha256=shared_sha256)
-        for member in self.members.values():
-            member.state = "joined" if member.state != "left" else "left"
-        self._save()
+        self._next()
         if result.dropped:
             yield Note(f"Round {plan.number} went on without {', '.join(self._names(result.dropped))}.", "warning")
         yield RoundClosed(plan.number, plan.total, len(result.contributors), self.shared, dict(result.metrics))
@@ -429,17 +424,27 @@ class Host:
             return f"{len(self.members)} of at least {engine.plan.min_artists} artists are in the room."
         return f"Waiting for {_WAITED_FOR[engine.phase]} {', '.join(waiting)}."
 
+    def _next(self) -> None:
+        """The plan is another round's from now on: whoever has not left is waited for again."""
+        for member in self.members.values():
+            member.state = "joined" if member.state != "left" else "left"
+        self._save()
+
+    def _path_of(self, kind: str, number: int) -> Path:
+        """Where the "shared" adapter, or the "optimiser"'s state, lies that a round starts from."""
+        return self.folder / f"{kind}-{number:04d}.safetensors"
+
     def _save(self) -> None:
         """One atomic file holds the room, so a killed host never finds half of a round."""
         plan, _ = self._in_room()
-        name = f"shared-{plan.number:04d}.safetensors"
-        write_private(self.folder / name, self._shared)
+        shared = self._path_of("shared", plan.number)
+        write_private(shared, self._shared)
         if self._state:
-            write_private(self.folder / f"optimiser-{plan.number:04d}.safetensors", self._state)
+            write_private(self._path_of("optimiser", plan.number), self._state)
         state = {
             "plan": plan.to_body(),
             "optimiser": bool(self._state),
-            "shared": name,
+            "shared": shared.name,
             "cursor": self._cursor,
             "because": self._because,
             "invite": str(self.invite) if self.invite else None,
@@ -459,7 +464,7 @@ class Host:
         self.plan = RoundPlan.from_body(state["plan"])
         self._shared = (self.folder / state["shared"]).read_bytes()
         if state.get("optimiser"):
-            self._state = (self.folder / f"optimiser-{self.plan.number:04d}.safetensors").read_bytes()
+            self._state = self._path_of("optimiser", self.plan.number).read_bytes()
         self._cursor, self._because = state["cursor"], state["because"]
         self._first, self._withdrawn = state.get("first", {}), state.get("withdrawn", [])
         self.members = {i: Member(i, name, mark, heard_at=time.monotonic()) for i, name, mark in state["members"]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import secrets
 import threading
 import time
@@ -20,7 +19,7 @@ from fedart_nb.secagg.identity import Identity
 from .choices import CHOICES, Choice, How, Outcome
 from .influence import Influence, influence_of
 from .leaving import Leaving
-from .receipts import FORMAT, Fault, Receipt, check, read_receipts, signed, write_receipts
+from .receipts import FORMAT, Fault, Receipt, check, lines_of, read_receipts, signed, write_receipts
 from .statement import statement
 
 __all__ = ["Consent"]
@@ -233,13 +232,7 @@ class Consent:
         """Where the file was tampered with, or None; also against an earlier `to_json`, which shows a cut end."""
         if not self.path.exists():
             return None if not exported else Fault(1, "it is missing; the export has it.")
-        lines: list[Any] = []
-        for text in self.path.read_bytes().splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                lines.append({})
-        return check(lines, artist=self._identity.id, holds=exported["receipts"] if exported else ())
+        return check(lines_of(self.path), artist=self._identity.id, holds=exported["receipts"] if exported else ())
 
     def influence(self, picture: str) -> Influence:
         """What one picture has influenced so far, by its id."""

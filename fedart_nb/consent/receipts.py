@@ -22,7 +22,7 @@ from fedart_nb.files import write_private
 from fedart_nb.privacy.chain import Link
 from fedart_nb.secagg.identity import Identity, identity_id, verify
 
-__all__ = ["FORMAT", "Fault", "Receipt", "check", "read_receipts", "signed", "write_receipts"]
+__all__ = ["FORMAT", "Fault", "Receipt", "check", "lines_of", "read_receipts", "signed", "write_receipts"]
 
 FORMAT = 1
 _DOMAIN = b"fedart-nb consent receipt 1\n"
@@ -124,6 +124,17 @@ def check(
     return None
 
 
+def lines_of(path: Path) -> list[Any]:
+    """The lines of a file as JSON values, unchecked; None for what is no JSON."""
+    lines: list[Any] = []
+    for text in path.read_bytes().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            lines.append(None)
+    return lines
+
+
 def read_receipts(path: Path, *, artist: str) -> list[Receipt]:
     """All receipts of a file; [] where there is none.
 
@@ -136,12 +147,7 @@ def read_receipts(path: Path, *, artist: str) -> list[Receipt]:
         raise ConsentError(
             f"{path.name} has {path.stat().st_size:,} bytes; receipts never have more than {_LIMIT_BYTES:,}."
         )
-    lines: list[Any] = []
-    for text in path.read_bytes().splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            lines.append(None)
+    lines = lines_of(path)
     if fault := check(lines, artist=artist):
         raise ConsentError(
             f"The receipts in {str(path)!r} are not whole. {fault} Nothing is sent. Put the right file back, or move "
