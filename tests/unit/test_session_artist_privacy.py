@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import AdapterConfig, Backbone, PicturePrivacy
 from fedart_nb.errors import LedgerError, PrivacyError
 from fedart_nb.events import Note, RoundClosed, Step, UpdateSent
@@ -22,16 +21,13 @@ from fedart_nb.privacy.statement import statement
 from fedart_nb.relay import MemoryRelay
 from fedart_nb.session import Session
 
+pytestmark = pytest.mark.usefixtures("home")
+
 DEADLINE_S = 60.0
 CORE = AdapterConfig(rank=2, alpha=2.0, core_seed=1)
 
 Open = Callable[..., Session]
 Run = Callable[[Iterator[Any]], "Future[list[Any]]"]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEDART_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture
@@ -43,24 +39,6 @@ def noisy(relay: MemoryRelay, weights: Path, tmp_path: Path) -> Callable[..., Ho
         return host
 
     return open_
-
-
-@pytest.fixture
-def enter(relay: MemoryRelay, weights: Path, tmp_path: Path) -> Open:
-    def enter_(name: str) -> Session:
-        session = Session(name, folder=tmp_path / name, backbone=Backbone.from_pretrained(weights, device="cpu"))
-        session.art = ArtSet.sample("fluent_ink", limit=8, size_px=32)
-        session.join(transport=relay.connect(session.identity))
-        session.consent.stand()
-        return session
-
-    return enter_
-
-
-@pytest.fixture
-def run() -> Iterator[Run]:
-    with ThreadPoolExecutor(8) as pool:
-        yield lambda events: pool.submit(list, events)
 
 
 def of(kind: type, events: list[Any]) -> list[Any]:

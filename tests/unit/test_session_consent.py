@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fedart_nb.art import ArtSet
 from fedart_nb.consent import Leaving
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import ConsentError
@@ -20,15 +20,12 @@ from fedart_nb.relay import MemoryRelay
 from fedart_nb.rounds import upload_bytes
 from fedart_nb.session import Session
 
+pytestmark = pytest.mark.usefixtures("home")
+
 DEADLINE_S = 150.0
 
-Enter = Callable[[str], Session]
+Enter = Callable[..., Session]
 Run = Callable[[Iterator[Any]], Future[list[Any]]]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEDART_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture
@@ -40,20 +37,9 @@ def host(relay: MemoryRelay, weights: Path, tmp_path: Path) -> Host:
 
 
 @pytest.fixture
-def enter(relay: MemoryRelay, host: Host, weights: Path, tmp_path: Path) -> Enter:
-    def enter_(name: str) -> Session:
-        session = Session(name, folder=tmp_path / name, backbone=Backbone.from_pretrained(weights, device="cpu"))
-        session.art = ArtSet.sample("fluent_ink", limit=8, size_px=32)
-        session.join(transport=relay.connect(session.identity))
-        return session
-
-    return enter_
-
-
-@pytest.fixture
-def run() -> Iterator[Run]:
-    with ThreadPoolExecutor(8) as pool:
-        yield lambda events: pool.submit(list, events)
+def enter(host: Host, enter: Enter) -> Enter:
+    """Nobody has agreed to anything yet."""
+    return partial(enter, stand=False)
 
 
 def others(enter: Enter, run: Run, *names: str) -> list[Future[list[Any]]]:

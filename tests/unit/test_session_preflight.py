@@ -3,50 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fedart_nb.art import ArtSet
 from fedart_nb.attacks import ServerView
-from fedart_nb.diffusion import Backbone, PicturePrivacy
+from fedart_nb.diffusion import PicturePrivacy
 from fedart_nb.errors import RoundError
 from fedart_nb.events import Note, RoundClosed, UpdateSent, Waiting
 from fedart_nb.host import Host
 from fedart_nb.inversion import Finding, OwnRound, look, own_round
-from fedart_nb.relay import MemoryRelay
 from fedart_nb.session import Session
+
+pytestmark = pytest.mark.usefixtures("home")
 
 DEADLINE_S = 90.0
 
 Enter = Callable[[str], Session]
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEDART_HOME", str(tmp_path / "home"))
-
-
 @pytest.fixture
-def enter(relay: MemoryRelay, host: Host, weights: Path, tmp_path: Path) -> Enter:
-    def enter_(name: str) -> Session:
-        session = Session(name, folder=tmp_path / name, backbone=Backbone.from_pretrained(weights, device="cpu"))
-        session.art = ArtSet.sample("fluent_ink", limit=8, size_px=32)
-        session.join(transport=relay.connect(session.identity))
-        session.consent.stand()
-        return session
-
-    return enter_
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[[Iterator[Any]], Future[list[Any]]]]:
-    with ThreadPoolExecutor(8) as pool:
-        yield lambda events: pool.submit(list, events)
+def enter(host: Host, enter: Enter) -> Enter:
+    """Whoever enters finds the host's room open."""
+    return enter
 
 
 def of(kind: type, events: list[Any]) -> list[Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Backbone, PicturePrivacy, TrainConfig
 from fedart_nb.errors import BudgetExceeded, LedgerError, PrivacyError
 from fedart_nb.events import Note, RoundClosed, Step, Trained, UpdateSent
@@ -19,6 +17,8 @@ from fedart_nb.privacy.statement import statement
 from fedart_nb.relay import MemoryRelay
 from fedart_nb.session import Session
 
+pytestmark = pytest.mark.usefixtures("home")
+
 DEADLINE_S = 60.0
 EIGHT = PicturePrivacy(epsilon=8.0)
 QUICK = TrainConfig(steps=6, batch=2, validate_every=2)
@@ -26,36 +26,10 @@ QUICK = TrainConfig(steps=6, batch=2, validate_every=2)
 Open = Callable[..., Session]
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEDART_HOME", str(tmp_path / "home"))
-
-
 @pytest.fixture
-def open_session(weights: Path, tmp_path: Path) -> Open:
-    def open_(name: str = "Ada") -> Session:
-        session = Session(name, folder=tmp_path / name, backbone=Backbone.from_pretrained(weights, device="cpu"))
-        session.art = ArtSet.sample("fluent_ink", limit=8, size_px=32)
-        return session
-
-    return open_
-
-
-@pytest.fixture
-def enter(relay: MemoryRelay, host: Host, open_session: Open) -> Open:
-    def enter_(name: str) -> Session:
-        session = open_session(name)
-        session.join(transport=relay.connect(session.identity))
-        session.consent.stand()
-        return session
-
-    return enter_
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[[Iterator[Any]], Future[list[Any]]]]:
-    with ThreadPoolExecutor(8) as pool:
-        yield lambda events: pool.submit(list, events)
+def enter(host: Host, enter: Open) -> Open:
+    """Whoever enters finds the host's room open."""
+    return enter
 
 
 def of(kind: type, events: list[Any]) -> list[Any]:

@@ -8,26 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from leavings import LEAVING
 
 from fedart_nb.consent import Consent, Fault, Leaving, check
 from fedart_nb.errors import ConsentError
 from fedart_nb.secagg.identity import Identity
 
-LEAVING = Leaving(
-    room="studio",
-    number=1,
-    total=3,
-    attempt=1,
-    plan="p1",
-    terms="t",
-    size_bytes=4_097,
-    values=1_000,
-    pictures=2,
-    steps=20,
-    name="Ada",
-    goes_to="http://127.0.0.1:1",
-    others=2,
-)
 PICTURES = ("0123456789abcdef", "fedcba9876543210")
 
 

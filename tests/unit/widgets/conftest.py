@@ -11,6 +11,7 @@ from typing import Any
 import ipywidgets
 import numpy as np
 import pytest
+from leavings import LEAVING
 from PIL import Image
 
 from fedart_nb.consent import Leaving
@@ -162,20 +163,16 @@ PROMISE = ArtistPromise(
 
 def leaving_of(plan: Any, name: str, url: str) -> Leaving:
     """What a round of a fake room would take out of the kernel."""
-    return Leaving(
-        room="studio",
+    return replace(
+        LEAVING,
         number=plan.number,
         total=plan.total,
-        attempt=1,
         plan=f"plan {plan.number}",
-        terms="terms",
         size_bytes=33_000,
-        values=8_000,
         pictures=8,
         steps=plan.local_steps,
         name=name,
         goes_to=url,
-        others=2,
         key=plan,
     )
 

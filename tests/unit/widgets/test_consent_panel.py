@@ -10,27 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from leavings import LEAVING
 
-from fedart_nb.consent import Consent, Leaving
+from fedart_nb.consent import Consent
 from fedart_nb.errors import ConsentError, FedArtError
 from fedart_nb.secagg.identity import Identity
 from fedart_nb.widgets import ConsentPanel
 
-ROUND = Leaving(
-    room="studio",
-    number=1,
-    total=3,
-    attempt=1,
-    plan="plan 1",
-    terms="terms",
-    size_bytes=33_000,
-    values=8_000,
-    pictures=2,
-    steps=4,
-    name="Ada",
-    goes_to="http://127.0.0.1:8765",
-    others=2,
-)
+ROUND = replace(LEAVING, size_bytes=33_000, plan="plan 1")
 PICTURES = [SimpleNamespace(id="picture-one", caption="a <fox>"), SimpleNamespace(id="picture-two", caption="a hen")]
 
 
