@@ -26,6 +26,7 @@ _LAYER = "time_embedding.linear_1"
 _CUT = 1e-5  # of the largest singular value: below it is rounding
 _INSIDE = 1e-3
 _FINE = 40
+_CLOSE = 400  # points of the second scan, over four steps of the first
 
 
 def timesteps(
@@ -33,7 +34,7 @@ def timesteps(
 ) -> Iterator[Frame | Outcome]:
     """Read the timesteps of one step's batch, all pictures together; of a sum, those of all artists.
 
-    Continuous schedules (rectified flow) are scanned coarsely, then refined between neighbours.
+    Continuous schedules (rectified flow) are scanned coarsely, each valley again finely, and each minimum refined.
 
     Args:
         evaluations: how many timesteps the first scan tries.
@@ -73,7 +74,7 @@ def timesteps(
     yield clock.frame(float(distances[found].max(initial=0)), timesteps=tuple(sorted(grid[found])))
     values = grid[found]
     if not whole:
-        values = np.array([_refined(outside, t, top / evaluations) for t in values])
+        values = _close_up(outside, values, top / evaluations)
     values = values[np.argsort(outside(values))][:rank]
     worst = float(outside(values).max()) if len(values) else 1.0
     frame = clock.frame(worst, timesteps=tuple(float(t) for t in np.sort(values)))
@@ -113,6 +114,21 @@ def _valleys(distances: NDArray[np.float64], rank: int) -> NDArray[np.intp]:
     padded = np.concatenate([[np.inf], distances, [np.inf]])
     low = np.flatnonzero((distances <= padded[:-2]) & (distances <= padded[2:]))
     return low[np.argsort(distances[low])][: 2 * rank]
+
+
+def _close_up(outside: Any, values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """Two timesteps nearer than the first scan's step share a valley: each valley is scanned again, and refined."""
+    fine = step * 4 / _CLOSE
+    minima = []
+    for value in values:
+        near = value + (np.arange(_CLOSE) - _CLOSE / 2) * fine
+        near = near[near > 0]
+        minima += [_refined(outside, float(t), fine) for t in near[_valleys(outside(near), _CLOSE)]]
+    apart: list[float] = []
+    for t in sorted(minima, key=lambda t: float(outside(np.array([t]))[0])):
+        if all(abs(t - other) > fine for other in apart):
+            apart.append(t)
+    return np.array(apart)
 
 
 def _refined(outside: Any, middle: float, width: float) -> float:
