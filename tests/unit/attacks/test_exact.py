@@ -1,0 +1,81 @@
+"""One picture's gradient gives the picture back, with a secret seed too; noise and company end the attack."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedart_nb.art import ArtSet
+from fedart_nb.attacks import Outcome
+from fedart_nb.attacks.exact import exact
+from fedart_nb.attacks.scoring import Truth, ceiling, score
+from fedart_nb.attacks.victim import full_gradient_view, gradient_view
+from fedart_nb.attacks.view import ServerView
+from fedart_nb.diffusion import Backbone, TrainConfig, initial_adapter
+from fedart_nb.diffusion.latents import latents_of
+from fedart_nb.errors import AttackError
+
+CAPTION = "a house"
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return Backbone.embedded(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    art = ArtSet.sample("openmoji")
+    return art.pixels(art.included("train")[:1])
+
+
+def seen(backbone: Backbone, pictures: np.ndarray, **config: object) -> ServerView:
+    data = latents_of(backbone, pictures, [CAPTION] * len(pictures), [str(i) for i in range(len(pictures))])
+    told = TrainConfig(**{"batch": 1, "seed": 0, "caption_dropout": 0.0, **config})  # type: ignore[arg-type]
+    return full_gradient_view(backbone, data, config=told)
+
+
+@pytest.mark.parametrize("knows", [{"seed": 0}, {}], ids=["seed known", "seed secret"])
+def test_the_picture_comes_back_exactly(backbone: Backbone, picture: np.ndarray, knows: dict[str, int]):
+    view = seen(backbone, picture).knowing(captions=(CAPTION,), **knows)
+    *_, outcome = exact(view, backbone, evaluations=300)
+    assert isinstance(outcome, Outcome)
+    assert outcome.recovered
+    assert score(outcome.frame, Truth(ceiling(backbone, picture))).ssim[0] > 0.99
+
+
+def test_a_clipped_gradient_is_as_good_with_the_seed(backbone: Backbone, picture: np.ndarray):
+    view = seen(backbone, picture)
+    clipped = {name: value * np.float32(0.01) for name, value in view.tensors.items()}
+    told = ServerView.of(clipped, b"", view.backbone_sha256).knowing(seed=0, captions=(CAPTION,))
+    *_, outcome = exact(told, backbone, evaluations=300)
+    assert score(outcome.frame, Truth(ceiling(backbone, picture))).ssim[0] > 0.99
+
+
+def test_noise_ends_it_and_is_named(backbone: Backbone, picture: np.ndarray):
+    view, rng = seen(backbone, picture), np.random.default_rng(0)
+    noised = {n: v + 1e-4 * rng.standard_normal(v.shape, dtype=np.float32) for n, v in view.tensors.items()}
+    told = ServerView.of(noised, b"", view.backbone_sha256).knowing(seed=0, captions=(CAPTION,))
+    *_, outcome = exact(told, backbone)
+    assert not outcome.recovered
+    assert "noised" in outcome.why
+    assert outcome.frame.pictures is None
+
+
+def test_two_pictures_are_refused_by_their_rank(backbone: Backbone, picture: np.ndarray):
+    two = np.concatenate([picture, picture[:, :, ::-1]])
+    view = seen(backbone, two, batch=2)
+    told = ServerView.of(view.tensors, b"", view.backbone_sha256).knowing(seed=0, captions=(CAPTION,))
+    *_, outcome = exact(told, backbone)
+    assert not outcome.recovered
+    assert "more than one picture" in outcome.why
+    with pytest.raises(AttackError, match="batches of 2"):
+        next(exact(view.knowing(seed=0, captions=(CAPTION,) * 2), backbone))
+
+
+def test_an_adapters_update_is_refused_with_the_reason(backbone: Backbone, picture: np.ndarray):
+    data = latents_of(backbone, picture, [CAPTION], ["0"])
+    start = initial_adapter(backbone, seed=1)
+    view = gradient_view(backbone, data, config=TrainConfig(batch=1, seed=0, caption_dropout=0.0), start=start)
+    with pytest.raises(AttackError, match="rank"):
+        next(exact(view.knowing(seed=0, captions=(CAPTION,)), backbone))
