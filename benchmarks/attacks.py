@@ -133,7 +133,8 @@ def _guessed(lab: Lab, _size: Size, name: str) -> Any:
 
 
 def _pixels(lab: Lab, size: Size, name: str, kind: str, seed: int) -> Any:
-    return lab.rebuilt((name,), lab.view(name, kind, seed), size.evaluations)
+    attack = "exact" if kind == "full" else "pixels"
+    return lab.rebuilt((name,), lab.view(name, kind, seed), size.evaluations, attack=attack)
 
 
 def _case(lab: Lab, size: Size, name: str, case: str) -> Any:
@@ -141,7 +142,11 @@ def _case(lab: Lab, size: Size, name: str, case: str) -> Any:
     if case == "baseline":  # breaching's recipe: Adam on the cosine, with total variation
         return lab.rebuilt((name,), lab.view(name, "full", 0), many, attack="baseline")
     if case.startswith("secret"):
-        return lab.rebuilt((name,), lab.secret(lab.view(name, case.split()[1], 0)), many)
+        kind = case.split()[1]
+        attack = "exact" if kind == "full" else "pixels"
+        return lab.rebuilt((name,), lab.secret(lab.view(name, kind, 0)), many, attack=attack)
+    if case == "matched full":
+        return lab.rebuilt((name,), lab.view(name, "full", 0), many)
     kind, steps = case.split()
     return lab.rebuilt((name,), lab.view(name, kind, 0, steps=int(steps)), many)
 
@@ -169,7 +174,8 @@ CALLS: dict[str, Callable[..., Any]] = {
 }
 #: Cases that are reported as found: what was sent, and what the attack is not told.
 CASES = {
-    "secret full": "seed secret, whole denoiser's gradient, timesteps as the timestep attack read them",
+    "secret full": "by linear algebra; seed secret, whole denoiser's gradient, timesteps read from it",
+    "matched full": "L-BFGS on the whole denoiser's gradient, seed known",
     "secret lora": "seed secret, adapter's gradient, timesteps told",
     "sgd 1": "one SGD step of the adapter, seed known",
     "sgd 5": "five SGD steps, as one gradient, seed known",
@@ -224,8 +230,8 @@ def figures(size: Size, cells: Values) -> Iterator[dict[str, Any]]:
     )
     yield from _captions(size, cells, whole)
     for kind, what in (
-        ("full", "whole denoiser's gradient"),
-        ("lora", "adapter's gradient, rank 4, all default targets"),
+        ("full", "by linear algebra; whole denoiser's gradient"),
+        ("lora", "by L-BFGS; adapter's gradient, rank 4, all default targets"),
     ):
         runs = {(n, s): cells[f"{kind} {n}, seed {s}"] for n in names for s in seeds}
         yield _rebuilt(

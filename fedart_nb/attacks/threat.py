@@ -49,7 +49,8 @@ ATTACKS = MappingProxyType(
     {
         "timesteps": "the noise levels of the step",
         "captions": "the captions",
-        "pixels": "the pictures themselves",
+        "exact": "one picture, exactly, by linear algebra",
+        "pixels": "the pictures themselves, by matching gradients",
         "prior": "the pictures, polished by the public model",
         "baseline": "the pictures, by the older recipes (DLG; Adam, cosine and total variation)",
         "identify": "which of many candidates was trained on",
@@ -180,6 +181,12 @@ def _pixels(m: ThreatModel) -> str:
     return ""
 
 
+def _exact(m: ThreatModel) -> str:
+    if m.sees not in ("gradient", "masked", "adapter"):
+        return "An adapter's gradients have its rank, far below the number of patches: they come mixed, beyond undoing."
+    return _pixels(m)
+
+
 def _identify(m: ThreatModel) -> str:
     if m.sees == "masked":
         return _MASKED
@@ -246,6 +253,7 @@ def _forked(m: ThreatModel) -> str:
 _RULES: dict[str, Callable[[ThreatModel], str]] = {
     "timesteps": _timesteps,
     "captions": _captions,
+    "exact": _exact,
     "pixels": _pixels,
     "prior": _pixels,
     "baseline": _pixels,

@@ -26,7 +26,7 @@ __all__ = ["Pausing", "Shot", "Take", "key_of", "shots_of", "take_of", "verdict"
 _EXPLAINED = 1e-3
 _SEEN_SSIM = 0.8
 _SHOWS_SSIM, _MARGIN = 0.5, 0.1  # of a reconstruction that is not good and yet tells something
-_REBUILDS = ("pixels", "prior", "baseline")
+_REBUILDS = ("exact", "pixels", "prior", "baseline")
 _LOOK_S = 0.1
 
 

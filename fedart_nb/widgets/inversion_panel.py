@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["InversionPanel"]
 
 _RECORDED = Path(__file__).parent / "static" / "inversion"
-_OFFERED = ("timesteps", "captions", "pixels", "prior", "baseline", "identify", "membership")
+_OFFERED = ("timesteps", "captions", "exact", "pixels", "prior", "baseline", "identify", "membership")
 _ABSENT = {"earlier": "This panel looks at one round alone."}
 _FIRST = ThreatModel("relay", "lora", frozenset({"seed", "captions", "candidates"}), first_round=True)
 _TRIES = 150
