@@ -136,7 +136,7 @@ class Lab:
         return view.knowing(seed=None, timesteps=told)
 
     def sum_of(self, views: Sequence[ServerView]) -> ServerView:
-        """A sum of two full gradients, as a secure sum leaves it; seeds and captions of both are known."""
+        """A sum of full gradients, as a secure sum leaves it; seeds and captions of all are known."""
         first = views[0]
         summed: ServerView = ServerView.of_sum([v.tensors for v in views], first.shared, first.backbone_sha256)
         seeds = tuple(v.knows.seed for v in views)

@@ -57,6 +57,8 @@ class Size:
     batches: tuple[int, ...] = (1, 4, 8, 16)
     listed: int = 500
     evaluations: int = 380
+    passes: int = 2500
+    together: tuple[int, ...] = (2, 3, 5, 10)
     candidates: int = 64
     local_steps: tuple[int, ...] = (1, 10, 40)
     tries: int = 4
@@ -66,7 +68,9 @@ class Size:
 
 
 FULL = Size()
-QUICK = Size(("openmoji",), (), ("fluent3d", "lorelei", "openmoji"), 24, 1, (4,), 40, 12, 8, (10,), 1, 2, (2, 3), 3)
+QUICK = Size(
+    ("openmoji",), (), ("fluent3d", "lorelei", "openmoji"), 24, 1, (4,), 40, 12, 60, (2,), 8, (10,), 1, 2, (2, 3), 3
+)
 
 Values = dict[str, Any]
 
@@ -95,8 +99,7 @@ def tasks(size: Size) -> list[Task]:
     for kind in ("full", "lora"):
         found += [Task(f"{kind} {name}, seed {s}", "pixels", (name, kind, s)) for s in seeds for name in names]
     found += [Task(f"{case} {name}", "case", (name, case)) for case in CASES for name in few]
-    if len(few) > 1:
-        found += [Task(f"sum of {a} and {b}", "both", (a, b)) for a, b in zip(few, few[1:] + few[:1], strict=True)]
+    found += [Task(f"sum of {n}, seed {s}", "together", (n, s)) for n in size.together for s in seeds]
     found += [Task(f"members {name}", "members", (name,)) for name in few]
     return found
 
@@ -133,8 +136,13 @@ def _guessed(lab: Lab, _size: Size, name: str) -> Any:
 
 
 def _pixels(lab: Lab, size: Size, name: str, kind: str, seed: int) -> Any:
-    attack = "exact" if kind == "full" else "pixels"
-    return lab.rebuilt((name,), lab.view(name, kind, seed), size.evaluations, attack=attack)
+    return _of_kind(lab, size, name, kind, lab.view(name, kind, seed))
+
+
+def _of_kind(lab: Lab, size: Size, name: str, kind: str, view: Any) -> Any:
+    if kind == "full":
+        return lab.rebuilt((name,), view, size.passes, attack="exact")
+    return lab.rebuilt((name,), view, size.evaluations)
 
 
 def _case(lab: Lab, size: Size, name: str, case: str) -> Any:
@@ -143,17 +151,18 @@ def _case(lab: Lab, size: Size, name: str, case: str) -> Any:
         return lab.rebuilt((name,), lab.view(name, "full", 0), many, attack="baseline")
     if case.startswith("secret"):
         kind = case.split()[1]
-        attack = "exact" if kind == "full" else "pixels"
-        return lab.rebuilt((name,), lab.secret(lab.view(name, kind, 0)), many, attack=attack)
-    if case == "matched full":
-        return lab.rebuilt((name,), lab.view(name, "full", 0), many)
+        return _of_kind(lab, size, name, kind, lab.secret(lab.view(name, kind, 0)))
+    if case.startswith(("matched", "longer")):
+        how, kind = case.split()
+        return lab.rebuilt((name,), lab.view(name, kind, 0), many * (5 if how == "longer" else 1))
     kind, steps = case.split()
     return lab.rebuilt((name,), lab.view(name, kind, 0, steps=int(steps)), many)
 
 
-def _both(lab: Lab, size: Size, one: str, other: str) -> Any:
-    summed = lab.sum_of([lab.view(name, "full", seed) for seed, name in enumerate((one, other))])
-    return lab.rebuilt((one, other), summed, size.evaluations)
+def _together(lab: Lab, size: Size, n: int, seed: int) -> Any:
+    names = [size.everybody[(seed + i) % len(size.everybody)] for i in range(n)]
+    summed = lab.sum_of([lab.view(name, "full", seed + i) for i, name in enumerate(names)])
+    return lab.rebuilt(names, summed, size.passes, attack="exact")
 
 
 def _members(lab: Lab, size: Size, name: str) -> Any:
@@ -169,13 +178,15 @@ CALLS: dict[str, Callable[..., Any]] = {
     "guessed": _guessed,
     "pixels": _pixels,
     "case": _case,
-    "both": _both,
+    "together": _together,
     "members": _members,
 }
 #: Cases that are reported as found: what was sent, and what the attack is not told.
 CASES = {
     "secret full": "by linear algebra; seed secret, whole denoiser's gradient, timesteps read from it",
     "matched full": "L-BFGS on the whole denoiser's gradient, seed known",
+    "longer full": "the same with five times the evaluations",
+    "longer lora": "L-BFGS on the adapter's gradient, seed known, five times the evaluations",
     "secret lora": "seed secret, adapter's gradient, timesteps told",
     "sgd 1": "one SGD step of the adapter, seed known",
     "sgd 5": "five SGD steps, as one gradient, seed known",
@@ -241,16 +252,21 @@ def figures(size: Size, cells: Values) -> Iterator[dict[str, Any]]:
         if size.few:
             runs = {(n, 0): cells[f"{case} {n}"] for n in size.few}
             yield _rebuilt(f"attack.pixel_{case.replace(' ', '_')}_ssim", cells, runs, what)
-    if len(size.few) > 1:
-        pairs = [cells[f"sum of {a} and {b}"] for a, b in zip(size.few, size.few[1:] + size.few[:1], strict=True)]
+    for n in size.together:
+        runs = [cells[f"sum of {n}, seed {s}"] for s in seeds]
+        pictures = [value for one in runs for value in one["ssim"]]
         yield measure(
-            "attack.pixel_sum_of_two_ssim",
-            _mean(v for one in pairs for v in one["ssim"]),
+            f"attack.pixel_sum_of_{n}_ssim",
+            _mean(pictures),
             "SSIM",
-            spread=(_least(pairs), _most(pairs)),
-            seeds=1,
-            baseline={"psnr_db": [round(v, 1) for one in pairs for v in one["psnr_db"]], "cpu_s": _seconds(pairs)},
-            how="joint inversion of the sum of two artists' whole gradients, seeds and captions of both known",
+            spread=(_least(runs), _most(runs)),
+            seeds=size.seeds,
+            baseline={
+                "at_least_0.95": f"{sum(v >= 0.95 for v in pictures)} of {len(pictures)}",
+                "psnr_db": [round(v, 1) for one in runs for v in one["psnr_db"]],
+                "cpu_s": _seconds(runs),
+            },
+            how=f"by linear algebra; sum of {n} artists' whole gradients, one picture each, seeds and captions known",
         )
     yield from _identification(size, cells)
     yield from _rooms_figures(size, cells)

@@ -49,7 +49,7 @@ ATTACKS = MappingProxyType(
     {
         "timesteps": "the noise levels of the step",
         "captions": "the captions",
-        "exact": "one picture, exactly, by linear algebra",
+        "exact": "the pictures themselves, exactly, by linear algebra",
         "pixels": "the pictures themselves, by matching gradients",
         "prior": "the pictures, polished by the public model",
         "baseline": "the pictures, by the older recipes (DLG; Adam, cosine and total variation)",
@@ -182,7 +182,7 @@ def _pixels(m: ThreatModel) -> str:
 
 
 def _exact(m: ThreatModel) -> str:
-    if m.sees not in ("gradient", "masked", "adapter"):
+    if m.sees not in ("gradient", "masked", "adapter") and not m.contradiction:
         return "An adapter's gradients have its rank, far below the number of patches: they come mixed, beyond undoing."
     return _pixels(m)
 

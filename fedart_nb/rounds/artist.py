@@ -25,6 +25,7 @@ from .noised import NoisedWords, noise_stream
 from .plan import METRICS, RoundPlan
 from .rewinding import withdrawal, withdrawn
 from .rules import rule_of
+from .tampering import suspicions
 from .tensors import Tensors, check_like, unpack
 from .vector import encode, encode_noised, flat_of, layout
 
@@ -315,7 +316,11 @@ class ArtistSide:
                 "The plan starts from another shared adapter than the last result's. "
                 "A host that does so could single you out; nothing was trained."
             )
-        unpack(shared)
+        if found := suspicions(unpack(shared)):
+            raise RoundError(
+                "The shared adapter looks built to single somebody out or to read inputs: "
+                f"{len(found)} of its tensors; {found[0]} Ask the host for it again, or leave; nothing was trained."
+            )
         if self.plan is not None and self.plan.digest != plan.digest:
             self._end(self.plan)
         if back:

@@ -1,0 +1,48 @@
+"""Adapters and backbones that were built to single out or to read are noticed; honest ones are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedart_nb.diffusion import Backbone, initial_adapter
+from fedart_nb.rounds.simulate import Simulation
+from fedart_nb.rounds.tampering import parallel_rows, suspicions
+
+RNG = np.random.default_rng(0)
+A, B = "unet.x.lora_A.weight", "unet.x.lora_B.weight"
+
+
+def adapter(a: np.ndarray) -> dict[str, np.ndarray]:
+    return {A: a.astype(np.float32), B: np.zeros((6, len(a)), np.float32)}
+
+
+def test_zeros_and_parallel_rows_are_named():
+    assert "is zero" in suspicions(adapter(np.zeros((4, 9))))[0]
+    assert "same way" in suspicions(adapter(np.outer([1, -2, 3, 4], RNG.normal(size=9))))[0]
+    assert suspicions(adapter(RNG.normal(size=(4, 9)))) == ()
+    assert suspicions(adapter(RNG.normal(size=(1, 9)))) == ()  # rank 1 has one row, and nothing to be parallel to
+
+
+def test_a_planted_layer_is_found_among_honest_rows():
+    rows = RNG.normal(size=(64, 30))
+    assert suspicions({"unet.conv.weight": rows}) == ()
+    rows[10:60] = np.outer(RNG.uniform(0.5, 2, 50), rows[0])
+    assert parallel_rows(rows) == pytest.approx(51 / 64)
+    assert "51 of 64 rows" in suspicions({"unet.conv.weight": rows})[0]
+
+
+def test_the_packages_own_backbone_and_adapter_are_above_suspicion():
+    backbone = Backbone.embedded(device="cpu")
+    state = {f"unet.{name}": value.numpy() for name, value in backbone.denoiser.state_dict().items()}
+    assert suspicions(state) == ()
+    assert suspicions({f"unet.{n}": v for n, v in initial_adapter(backbone, seed=1).tensors.items()}) == ()
+
+
+@pytest.mark.parametrize("rows", [np.zeros((4, 9)), np.ones((4, 9))], ids=["zeros", "parallel"])
+def test_artists_refuse_such_an_adapter_in_the_first_round(rows: np.ndarray):
+    room = Simulation(["Ada", "Ben", "Cy"], adapter(rows))
+    done = room.round({name: adapter(rows) for name in room.names})
+    assert done.result is None
+    assert {name for name, _ in done.noticed} == {"Ada", "Ben", "Cy"}
+    assert all("nothing was trained" in sentence for _, sentence in done.noticed)
