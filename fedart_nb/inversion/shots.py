@@ -26,7 +26,8 @@ __all__ = ["Pausing", "Shot", "Take", "key_of", "shots_of", "take_of", "verdict"
 _EXPLAINED = 1e-3
 _SEEN_SSIM = 0.8
 _SHOWS_SSIM, _MARGIN = 0.5, 0.1  # of a reconstruction that is not good and yet tells something
-_REBUILDS = ("exact", "pixels", "prior", "baseline")
+_BY_TRIES = ("pixels", "prior", "baseline")
+_REBUILDS = ("exact", *_BY_TRIES)
 _LOOK_S = 0.1
 
 
@@ -125,7 +126,8 @@ def take_of(
 
     Args:
         attack: a name in `attacks.ATTACKS` that this threat model allows.
-        evaluations: tries at most, of attacks that try pictures; lists are always gone through.
+        evaluations: tries at most, of attacks that match gradients; lists are always gone through, and `exact` ends
+            when it is done.
         budget_s: seconds of work at most; pauses do not count.
 
     Raises:
@@ -165,7 +167,7 @@ def shots_of(
     pausing = pausing or Pausing()
     began, rested = time.monotonic(), 0.0
     view = _completed(view, backbone, attack)
-    if evaluations is not None and attack in _REBUILDS:
+    if evaluations is not None and attack in _BY_TRIES:
         options["evaluations"] = evaluations
     events = load(attack)(view, backbone, budget_s=math.inf, **options)
     last: Frame | None = None

@@ -35,20 +35,20 @@ def seen(backbone: Backbone, pictures: np.ndarray, **config: object) -> ServerVi
     return full_gradient_view(backbone, data, config=told)
 
 
-@pytest.mark.parametrize("knows", [{"seed": 0}, {}], ids=["seed known", "seed secret"])
-def test_the_picture_comes_back_exactly(backbone: Backbone, picture: np.ndarray, knows: dict[str, int]):
-    view = seen(backbone, picture).knowing(captions=(CAPTION,), **knows)
-    *_, outcome = exact(view, backbone, evaluations=600)
-    assert isinstance(outcome, Outcome)
-    assert outcome.recovered
-    assert score(outcome.frame, Truth(ceiling(backbone, picture))).ssim[0] > 0.99
-
-
-def test_a_clipped_gradient_is_as_good_with_the_seed(backbone: Backbone, picture: np.ndarray):
+def test_the_picture_comes_back_exactly_out_of_a_clipped_gradient(backbone: Backbone, picture: np.ndarray):
     view = seen(backbone, picture)
     clipped = {name: value * np.float32(0.01) for name, value in view.tensors.items()}
     told = ServerView.of(clipped, b"", view.backbone_sha256).knowing(seed=0, captions=(CAPTION,))
-    *_, outcome = exact(told, backbone, evaluations=600)
+    *_, outcome = exact(told, backbone, evaluations=400)
+    assert isinstance(outcome, Outcome)
+    assert score(outcome.frame, Truth(ceiling(backbone, picture))).ssim[0] > 0.99
+
+
+@pytest.mark.slow
+def test_with_the_seed_secret_noise_and_timestep_come_out_too(backbone: Backbone, picture: np.ndarray):
+    view = seen(backbone, picture).knowing(captions=(CAPTION,))
+    *_, outcome = exact(view, backbone, evaluations=600)
+    assert outcome.recovered
     assert score(outcome.frame, Truth(ceiling(backbone, picture))).ssim[0] > 0.99
 
 
