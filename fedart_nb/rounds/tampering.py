@@ -20,6 +20,7 @@ __all__ = ["parallel_rows", "suspicions"]
 _SAME = 0.999  # cosine
 _ROWS = 16  # fewer rows in a backbone's layer sort nothing
 _SHARE = 0.5
+_FEW = 2  # rows of a factor: so few sort nothing, and may be parallel by chance
 
 
 def parallel_rows(matrix: NDArray[np.floating]) -> float:
@@ -61,7 +62,7 @@ def suspicions(tensors: Tensors) -> tuple[str, ...]:
         if ".lora_A." in name:
             if not value.any():
                 found.append(f"{name!r} is zero: with B zero as well, nothing could ever be learned there.")
-            elif len(value) > 1 and parallel_rows(value) == 1:
+            elif len(value) > _FEW and parallel_rows(value) == 1:
                 found.append(f"{name!r} has {len(value)} rows, and all of them point the same way.")
         elif value.ndim >= 2 and len(value) >= _ROWS and ".lora_B." not in name:
             share = parallel_rows(value)

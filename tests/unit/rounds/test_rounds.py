@@ -172,7 +172,7 @@ def test_no_message_of_a_round_but_the_plan_s_adapter_and_the_result_shows_a_val
 
 
 def test_weights_travel_in_the_sum_so_that_many_pictures_can_count_more() -> None:
-    shared = pack(tensors(0.0))
+    shared = pack(tensors(1.0))
     room = Room(Clock(), new_engine(shared, plan=plan_for(shared, weighting="pictures")))
     sides = [room.add(letter) for letter in "abc"]
     room.open()
@@ -181,7 +181,7 @@ def test_weights_travel_in_the_sum_so_that_many_pictures_can_count_more() -> Non
     for side, value, pictures in zip(sides, (0.1, 0.2, 0.4), (10, 20, 50), strict=True):
         room.send(side.submit(tensors(value), pictures=pictures))
     assert room.engine.result is not None
-    expected = (0.1 * 10 + 0.2 * 20 + 0.4 * 50) / 80
+    expected = 1.0 + (0.1 * 10 + 0.2 * 20 + 0.4 * 50) / 80
     np.testing.assert_allclose(unpack(room.engine.result.shared)["unet.x.lora_A.weight"], expected, rtol=1e-5)
     assert room.engine.result.pictures == 80
 
@@ -314,7 +314,7 @@ def test_messages_that_do_not_come_from_the_host_are_ignored(training: Training)
 
 @pytest.mark.parametrize("sent", [False, True], ids=["before", "after"])
 def test_an_artist_restarted_before_or_after_sending_finishes_the_round(sent: bool) -> None:
-    shared = pack(tensors(0.0))
+    shared = pack(tensors(1.0))
     room = Room(Clock(), new_engine(shared))
     keeper = MemoryKeeper()
     sides = [room.add("a", keeper=keeper), *(room.add(letter) for letter in "bc")]
