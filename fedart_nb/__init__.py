@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fedart_nb.widgets import (
         ArtPanel,
         ConsentPanel,
+        FairnessPanel,
         HostPanel,
         InversionPanel,
         LedgerPanel,
@@ -47,6 +48,7 @@ __all__ = [
     "ArtistPrivacy",
     "Backbone",
     "ConsentPanel",
+    "FairnessPanel",
     "FedArtError",
     "Host",
     "HostPanel",
@@ -82,6 +84,7 @@ _HOMES = {
     "FedArtError": "errors",
     "Host": "host",
     "ConsentPanel": "widgets",
+    "FairnessPanel": "widgets",
     "HostPanel": "widgets",
     "Invite": "relay",
     "Job": "jobs",

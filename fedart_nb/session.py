@@ -76,6 +76,7 @@ from .rounds import (
     skellam_of,
     unpack,
 )
+from .rounds.gains import Gains, addends, asked
 from .rounds.rest import Followed, taken_out, taken_out_after
 from .rounds.tensors import Tensors
 from .secagg.identity import Identity
@@ -363,6 +364,34 @@ class Session:
         if held_out is None:
             return None
         return denoising_loss(self.backbone, held_out, self.adapters(shared=shared, personal=personal))
+
+    def gain(self) -> float | None:
+        """How far the shared adapter lowers the loss on this artist's held-out pictures; None without such pictures.
+
+        Below zero: the bare backbone draws them better. Stays in this kernel; a plan may ask for sums of it
+        (`rounds.gains`).
+
+        Raises:
+            TrainingError: there is no shared adapter yet.
+        """
+        if self.shared is None:
+            raise TrainingError("There is no shared adapter yet; a round has to end first.")
+        return None if self._held_out() is None else self._gain_by(self.shared)
+
+    def _gain_by(self, adapter: Adapter) -> float:
+        held_out = self._held_out()
+        if held_out is None:
+            raise TrainingError(
+                "The plan asks for sums of what artists gain, measured on held-out pictures, and you hold none out. "
+                "Give session.art a test split, or skip this round."
+            )
+        bare = denoising_loss(self.backbone, held_out, [])
+        return bare - denoising_loss(self.backbone, held_out, [(adapter, 1.0)])
+
+    @property
+    def room_gains(self) -> Gains | None:
+        """What the newest result says of everybody's gains, in sums; None where the plan does not ask for them."""
+        return Gains.of(self.side.metrics, self.side.contributors) if self.side is not None else None
 
     def join(self, invite: Invite | str | None = None, *, transport: Transport | None = None) -> Joined:
         """Enter a room by its invite link (or a transport, such as `MemoryRelay().connect`). Sends a name, no more.
@@ -797,6 +826,8 @@ class Session:
             yield event
         quarter = max(1, len(losses) // 4)
         means = {"loss_before": float(np.mean(losses[:quarter])), "loss_after": float(np.mean(losses[-quarter:]))}
+        if asked(plan.metrics):
+            means |= addends(self._gain_by(start))
         return {f"{start.part}.{name}": delta for name, delta in trained.minus(start).items()}, means, data.ids
 
     def _payment(self, plan: RoundPlan) -> Payment | None:

@@ -14,6 +14,7 @@ from ..errors import RoundError
 from ..secagg.encoding import BITS
 from ..secagg.graph import COMPLETE_UP_TO, quorum_of
 from ..secagg.messages import MIN_ARTISTS
+from .gains import FEWEST, GAIN_METRICS
 from .rules import refusal
 
 __all__ = [
@@ -39,7 +40,7 @@ LOSS_CAP = 4.0  #: a larger loss does not weigh more
 
 #: Numbers about training that a plan may ask for, and the largest one that counts. They travel in the masked vector:
 #: everybody learns their mean over the artists, nobody a single one.
-METRICS: Mapping[str, float] = {"loss_before": 10.0, "loss_after": 10.0}
+METRICS: Mapping[str, float] = {"loss_before": 10.0, "loss_after": 10.0, **GAIN_METRICS}
 
 _WHOLE = (
     "number",
@@ -192,6 +193,11 @@ class RoundPlan:
             raise RoundError(f"The plan asks for the metric {min(strange)!r}; known are {', '.join(METRICS)}.")
         if tuple(sorted(set(self.metrics))) != self.metrics:
             raise RoundError(f"The plan's metrics are {self.metrics!r}; expected each once, by name.")
+        if self.min_artists < FEWEST and "gain_squared" in self.metrics:
+            raise RoundError(
+                f"The plan asks {self.min_artists} artists for the spread of their gains; expected {FEWEST} or more. "
+                "Of so few, one who knows their own gain could work out the others'. Ask for 'gain' alone."
+            )
         if self.degree and (self.degree % 2 or not self.degree < self.min_artists > COMPLETE_UP_TO):
             raise RoundError(
                 f"The plan's degree is {self.degree!r} with at least {self.min_artists} artists; expected 0, or an "

@@ -2,6 +2,7 @@
 
 from fedart_nb.widgets.art_panel import ArtPanel
 from fedart_nb.widgets.consent_panel import ConsentPanel
+from fedart_nb.widgets.fairness_panel import FairnessPanel
 from fedart_nb.widgets.host_panel import HostPanel
 from fedart_nb.widgets.inversion_panel import InversionPanel
 from fedart_nb.widgets.ledger_panel import LedgerPanel
@@ -17,6 +18,7 @@ from fedart_nb.widgets.train_panel import TrainPanel
 __all__ = [
     "ArtPanel",
     "ConsentPanel",
+    "FairnessPanel",
     "Guess",
     "HostPanel",
     "InversionPanel",

@@ -14,11 +14,13 @@ import ipywidgets
 from fedart_nb.errors import RoundError
 from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Waiting
 from fedart_nb.jobs import Job
+from fedart_nb.rounds.gains import FEWEST, GAIN_METRICS, Gains
 from fedart_nb.secagg.messages import MIN_ARTISTS
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.copyable import Copyable
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, promise_notice, safety_card
+from fedart_nb.widgets.weight import Weight
 
 if TYPE_CHECKING:
     from fedart_nb.host import Host
@@ -32,6 +34,14 @@ _ABOUT_NOISE = parts.notice(
     "inside the masked sum, and pictures are not counted. How loud the noise is, is told before the first round.",
     title="Noise on whole artists",
 )
+
+_ABOUT_FAIRNESS = parts.notice(
+    "With q above 0 an artist's update weighs by the q-th power of their loss (q-FFL), so that whom the model serves "
+    "badly counts more; the largest part of a sum is then hidden the least. Sums of gains tell the mean, from "
+    "five artists on also spread and count, and nobody's own. Both are off where noise hides whole artists.",
+    title="Fairness",
+)
+_Q_WORDS = {"0": "0, everybody alike", "1": "1, by their loss"}
 
 _HERE, _THERE = "Start a relay in this kernel", "Use a relay that is running"
 
@@ -152,6 +162,13 @@ class HostPanel(Panel):
             )
         )
         self._noise_text = ipywidgets.HTML(_ABOUT_NOISE)
+        self._q = Weight(
+            label="Weight of who is served badly, q", value=0.0, max=3.0, step=0.5, marks=[], words=_Q_WORDS
+        )
+        self._gains = ipywidgets.Checkbox(value=False, description="Ask what artists gain, as sums", indent=False)
+        self._gains.layout.width = "auto"
+        self._gains.add_class("fedart-check")
+        self._fair_text = ipywidgets.HTML(_ABOUT_FAIRNESS)
         self._noise.observe(lambda _change: self._sync(), "value")
         self._where.observe(lambda _change: self._sync(), "value")
         self._open = self._button("Open room", self._start_opening, icon="key", style="primary")
@@ -162,6 +179,9 @@ class HostPanel(Panel):
             parts.row(self._rounds, self._min, self._steps, self._rank),
             parts.row(self._noise, self._epsilon),
             self._noise_text,
+            self._q,
+            self._gains,
+            self._fair_text,
             parts.row(self._open),
             self._opening,
             title="Open a room",
@@ -197,6 +217,11 @@ class HostPanel(Panel):
             chosen = {"rounds": self._rounds.value, "min_artists": self._min.value, "local_steps": self._steps.value}
             if self._noise.value:
                 chosen["artist_epsilon"] = self._epsilon.value
+            elif self._q.value:
+                chosen |= {"weighting": "loss", "q": float(self._q.value)}
+            if self._gains.value and not self._noise.value:
+                several = self._min.value >= FEWEST
+                chosen["metrics"] = tuple(sorted(GAIN_METRICS)) if several else ("gain",)
             events = self._opening_events(address, chosen, int(self._rank.value), here=here)
             return self._begin("opening the room", events, on_event=self._show_opening, on_end=self._opened)
 
@@ -249,6 +274,8 @@ class HostPanel(Panel):
                 self._lines.append(
                     f"{self._now}: {event.contributors} updates make the new shared adapter{event.means}."
                 )
+                if gains := Gains.of(event.metrics, event.contributors):
+                    self._lines.append(f"What round {event.number} started from: {gains}.")
 
     # what is shown, under the panel's lock
 
@@ -332,6 +359,7 @@ class HostPanel(Panel):
             for control in (self._where, self._rounds, self._min, self._steps, self._rank, self._noise, self._open):
                 control.disabled = busy
             self._epsilon.disabled = busy or not self._noise.value
+            self._q.disabled = self._gains.disabled = busy or self._noise.value
             self._address.disabled = busy or self._where.value == _HERE
             self._start.disabled = busy or not has_room
             self._close_button.disabled = not has_room or (mine and bool(self.job and self.job.is_cancelling))

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from fedart_nb.errors import RelayRefused, RoundError
+from fedart_nb.events import RoundClosed
 from fedart_nb.widgets import HostPanel, host_panel
 from fedart_nb.widgets.security import MASKED_UPDATES
 
@@ -162,3 +163,36 @@ def test_without_noise_nothing_of_it_is_asked_of_the_host(make_host):
     assert "artist_epsilon" not in host.opened_with[0][1]
     assert host.opened_with[0][1]["adapter"].core_seed is None
     assert panel._promise.value == ""
+
+
+def test_the_slider_and_the_box_for_fairness_are_what_the_room_is_opened_with(make_host):
+    host = make_host()
+    panel = HostPanel(host, relay="http://127.0.0.1:8765", min_artists=5)
+    panel._q.value, panel._gains.value = 1.5, True
+    panel.open_room()
+    chosen = host.opened_with[0][1]
+    assert (chosen["weighting"], chosen["q"]) == ("loss", 1.5)
+    assert chosen["metrics"] == ("gain", "gain_squared", "gained")
+
+
+def test_of_few_artists_the_mean_gain_alone_is_asked_and_under_noise_nothing(make_host):
+    host = make_host()
+    panel = HostPanel(host, relay="http://127.0.0.1:8765", min_artists=3)
+    panel._gains.value = True
+    panel.open_room()
+    assert host.opened_with[0][1]["metrics"] == ("gain",)
+    assert "weighting" not in host.opened_with[0][1]
+    noisy = make_host()
+    other = HostPanel(noisy, relay="http://127.0.0.1:8765", min_artists=5, artist_epsilon=8.0)
+    other._q.value, other._gains.value = 1.0, True
+    assert other._q.disabled
+    assert other._gains.disabled
+    other.open_room()
+    assert not {"weighting", "q", "metrics"} & noisy.opened_with[0][1].keys()
+
+
+def test_gains_are_told_as_a_sentence(make_host):
+    panel = opened(make_host())
+    means = {"gain": 0.02, "gain_squared": 0.0005, "gained": 0.8}
+    panel._record(RoundClosed(2, 3, 5, None, means))
+    assert "4 of 5 artists gained" in panel._lines[-1]
