@@ -22,6 +22,7 @@ __all__ = ["PUBLIC", "Fairness", "fairness"]
 
 #: Sample artists whose held-out pictures stand for everybody else's.
 PUBLIC = ("lorelei", "gameicons", "fluent3d", "rollandin")
+_UNASKED = "How gains spread over the room is not known: the host did not ask, or fewer than five take part."
 _EACH = 8
 _SMALL = 5e-4  # differences below it are within what other noise would change
 
@@ -77,7 +78,7 @@ class Fairness:
             )
         else:
             told.append(f"What your updates do in it is not known here. {self.why_not}")
-        told.append(f"The room: {self.room}." if self.room else "The room's plan asks for no sums of gains.")
+        told.append(f"The room: {self.room}." if self.room else _UNASKED)
         return tuple(told)
 
     def __str__(self) -> str:

@@ -86,11 +86,11 @@ class FairnessPanel(Panel):
             ("backbone alone", told(found.bare), told(bare)),
             ("with the shared adapter", told(found.shared), told(shared)),
             ("with the shared adapter less your updates", told(found.without), told(without)),
-            ("with your personal adapter on top", told(found.personal), "not judged"),
+            ("with your personal adapter on top", told(found.personal) if found.personal else "none yet", "not judged"),
         ]
         head = ("drawn", "your held-out pictures", "other hands")
         table = parts.table(head, rows, caption="Loss, lower is better; seen in this kernel alone")
-        return table + "".join(parts.notice(sentence, title="") for sentence in found.sentences)
+        return table + parts.notice("\n".join(found.sentences), title="In words")
 
     def _sync(self) -> None:
         mine = self.job is not None and not self.job.has_ended

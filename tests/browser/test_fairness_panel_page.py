@@ -12,13 +12,13 @@ from fedart_nb import ArtSet, FairnessPanel, Host, HostPanel, Session
 from fedart_nb.rehearsal import rehearse
 session = Session("Ada")
 session.art = ArtSet.sample("openmoji", limit=12)
-session.consent.stand()
 studio = HostPanel(Host("Fair"), rounds=2, steps=1, min_artists=3)
 studio
 """
 ROUNDS = """
 company = rehearse(studio.invite, ["fluent_ink", "gameicons"], limit=12)
 session.join(str(studio.invite))
+session.consent.stand()
 studio.start_rounds()
 for event in session.rounds():
     pass
@@ -32,15 +32,15 @@ def test_who_gains_is_measured_and_told(page, lab):
     name = lab.write("fairness.ipynb", SETUP, ROUNDS, PANEL)
     lab.open_notebook(page, name)
     lab.run_cell(page, "from fedart_nb", timeout_s=120)
-    host = lab.panel(page, "Host")
+    host = lab.panel(page, "Host a room")
     host.get_by_label("Ask what artists gain, as sums").check()
     assert lab.look(page, "fairness-host", host) == []
     host.get_by_role("button", name="Open room").click()
     expect(host.get_by_role("button", name="Start rounds")).to_be_enabled(timeout=60_000)
     lab.run_cell(page, "company = rehearse", timeout_s=200)
-    expect(page.get_by_text("rounds done")).to_be_visible()
+    expect(page.get_by_text("rounds done", exact=True)).to_be_visible()
     lab.run_cell(page, "panel = FairnessPanel", timeout_s=60)
-    panel = lab.panel(page, "Who gains")
+    panel = lab.panel(page, "Who gains?")
     button = panel.get_by_role("button", name="Measure")
     button.focus()
     page.keyboard.press("Enter")

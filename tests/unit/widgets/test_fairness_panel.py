@@ -25,7 +25,7 @@ def test_a_loss_is_called_a_loss_and_a_reason_is_given():
     found = Fairness(1.0, 1.03, None, None, (1.2, 1.15, None), why_not="Artists do not weigh the same.")
     assert "raises the loss by 0.0300" in str(found)
     assert "not known here. Artists do not weigh the same." in str(found)
-    assert "no sums of gains" in str(found)
+    assert "the host did not ask" in str(found)
     assert found.worth_to_others is None
 
 
