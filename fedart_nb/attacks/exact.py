@@ -31,7 +31,7 @@ from torch.nn import functional
 
 from ..diffusion.backbone import Backbone
 from ..diffusion.families import Conditioning
-from ..diffusion.process import Process
+from ..diffusion.process import Process, apart, coefficients
 from ..errors import AttackError
 from .frames import Clock, Frame, Outcome
 from .opened import Opened, opened, relative_distance
@@ -109,7 +109,7 @@ def exact(
             worst = max(worst, best)
         told, eps = rows.told[torch.tensor(order)], rows.eps
         if eps is None:
-            clean, eps = _apart(process, noisy, _targets(model, view, noisy, rows.t, told), rows.t)
+            clean, eps = apart(process, noisy, _targets(model, view, noisy, rows.t, told), rows.t)
         found = model.gradient(clean, eps, rows.t, told, again=False)
         left = float(relative_distance([g * view.artists for g in found], model.seen(view)))
         frame = clock.frame(left, pictures=model.pictures(clean), latents=clean.numpy())
@@ -294,31 +294,11 @@ def _descent(
 
 def _variance(process: Process, t: torch.Tensor) -> float:
     """Of x_t, for latents of variance 1."""
-    a, s, _, _ = _coefficients(process, t)
+    a, s, _, _ = coefficients(process, t)
     return float(a.square() + s.square())
 
 
 # --- from noisy latents to pictures ---------------------------------------------------------------------------------
-
-
-def _coefficients(process: Process, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(a, s, c, d), each (n, 1, 1, 1): x_t = a x_0 + s eps, target = c x_0 + d eps."""
-    one, none = torch.ones(len(t), 1, 1, 1), torch.zeros(len(t), 1, 1, 1)
-    return (
-        process.add_noise(one, none, t),
-        process.add_noise(none, one, t),
-        process.target(one, none, t),
-        process.target(none, one, t),
-    )
-
-
-def _apart(
-    process: Process, x_t: torch.Tensor, target: torch.Tensor, t: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clean latents and noise, of x_t and the target."""
-    a, s, c, d = _coefficients(process, t)
-    det = a * d - s * c
-    return (d * x_t - s * target) / det, (a * target - c * x_t) / det
 
 
 @torch.no_grad()
@@ -327,8 +307,8 @@ def _guess(
 ) -> torch.Tensor:
     """Clean latents: by the known noise, else what the denoiser takes them for."""
     if eps is None:
-        return _apart(backbone.process, x_t, backbone.predict(x_t, t, told).float(), t)[0]
-    a, s, _, _ = _coefficients(backbone.process, t)
+        return apart(backbone.process, x_t, backbone.predict(x_t, t, told).float(), t)[0]
+    a, s, _, _ = coefficients(backbone.process, t)
     return (x_t - s * eps) / a.clamp_min(1e-6)
 
 

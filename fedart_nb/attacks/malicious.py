@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..diffusion.adapters import Adapter
 from ..diffusion.backbone import Backbone
+from ..diffusion.process import apart
 from ..errors import AttackError
 from ..rounds.tampering import suspicions
 from .frames import Clock, Frame, Outcome
@@ -144,15 +145,11 @@ def imprint(
 @torch.no_grad()
 def _denoised(backbone: Backbone, x_t: torch.Tensor, known: tuple[float, ...]) -> torch.Tensor:
     """x_0 in one step, at that of the known timesteps whose noise comes out with variance 1."""
-    one, none = torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
-    process, told = backbone.process, backbone.embed([""])
+    told = backbone.embed([""])
     best, best_x = float("inf"), x_t
     for value in known:
         t = torch.tensor([value])
-        a, s = process.add_noise(one, none, t), process.add_noise(none, one, t)
-        c, d = process.target(one, none, t), process.target(none, one, t)
-        target = backbone.predict(x_t, t, told).float()
-        x, eps = (d * x_t - s * target) / (a * d - s * c), (a * target - c * x_t) / (a * d - s * c)
+        x, eps = apart(backbone.process, x_t, backbone.predict(x_t, t, told).float(), t)
         away = abs(float(eps.var()) - 1)
         if away < best:
             best, best_x = away, x

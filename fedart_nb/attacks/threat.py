@@ -182,7 +182,7 @@ def _pixels(m: ThreatModel) -> str:
 
 
 def _exact(m: ThreatModel) -> str:
-    if m.sees not in ("gradient", "masked", "adapter") and not m.contradiction:
+    if m.sees not in ("gradient", "masked", "adapter"):
         return "An adapter's gradients have its rank, far below the number of patches: they come mixed, beyond undoing."
     return _pixels(m)
 

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import BackboneError
 
-__all__ = ["Diffusion", "Process", "RectifiedFlow", "process_of"]
+__all__ = ["Diffusion", "Process", "RectifiedFlow", "apart", "coefficients", "process_of"]
 
 
 class Process(Protocol):
@@ -91,6 +91,26 @@ class Diffusion:
 def _shifted(t: torch.Tensor, shift: float) -> torch.Tensor:
     """Timesteps in [0, 1), moved towards 1 for a shift above 1; stays in [0, 1)."""
     return shift * t / (1 + (shift - 1) * t)
+
+
+def coefficients(process: Process, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(a, s, c, d), each (n, 1, 1, 1): x_t = a x_0 + s eps, target = c x_0 + d eps."""
+    one, none = torch.ones(len(t), 1, 1, 1), torch.zeros(len(t), 1, 1, 1)
+    return (
+        process.add_noise(one, none, t),
+        process.add_noise(none, one, t),
+        process.target(one, none, t),
+        process.target(none, one, t),
+    )
+
+
+def apart(
+    process: Process, x_t: torch.Tensor, target: torch.Tensor, t: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clean latents and noise, of x_t and the target."""
+    a, s, c, d = coefficients(process, t)
+    det = a * d - s * c
+    return (d * x_t - s * target) / det, (a * target - c * x_t) / det
 
 
 def process_of(scheduler: Any) -> Process:

@@ -40,7 +40,7 @@ def parallel_rows(matrix: NDArray[np.floating]) -> float:
     if not len(rows):
         return 0.0
     middle = rows[0]
-    for start in rows[: len(rows) : max(1, len(rows) // 3)]:  # a direction that many share is near one of a few rows
+    for start in rows[:: max(1, len(rows) // 3)]:  # a direction that many share is near one of a few rows
         along = start
         for _ in range(8):
             along = rows.T @ (rows @ along)
