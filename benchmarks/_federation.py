@@ -31,6 +31,7 @@ from fedart_nb.diffusion import (
 )
 from fedart_nb.events import Trained
 from fedart_nb.rounds import RoundPlan, Simulation, aggregate, aggregation_error, metadata_of, pack, rule_of, unpack
+from fedart_nb.rounds.plan import MIN_ARTISTS
 from fedart_nb.rounds.rules import server_step
 from fedart_nb.rounds.tensors import Tensors
 from fedart_nb.rounds.vector import encode, layout, open_sum, sent_like
@@ -85,12 +86,18 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Round:
-    """What came of a round: the shared adapter, numbers that one artist has sent so far, the aggregation's error."""
+    """What came of a round: the shared adapter, numbers that one artist has sent so far, the aggregation's error.
+
+    `plan`, what each artist sent and what the round `moved` are what the artists' kernels know, each its own.
+    """
 
     number: int
     shared: Adapter = field(repr=False)
     sent: int
     error: float
+    plan: RoundPlan = field(repr=False)
+    updates: Mapping[str, Tensors] = field(repr=False)
+    moved: Tensors = field(repr=False)
 
 
 def studio(backbone: Backbone, name: str, cache: Path, *, limit: int | None = None) -> Studio:
@@ -144,7 +151,7 @@ def federate(
         clip=recipe.clip,
         weighting="loss" if recipe.q else "equal",
         q=recipe.q,
-        min_artists=len(names) - len(joins or {}),
+        min_artists=max(MIN_ARTISTS, len(names) - len(joins or {})),
     )
     plan = room.plan
     for number in range(first, recipe.rounds + 1):
@@ -170,17 +177,18 @@ def federate(
             updates[name] = {f"{now.part}.{key}": delta for key, delta in after.minus(now).items()}
         inexact = rule.name in ("fedavg", "bfirst") and now.core is None
         error = aggregation_error(before, list(updates.values())) if inexact else 0.0
+        sent_by = {name: rule.sent(number, before, update) for name, update in updates.items()}
         if masked:
             done = room.round(updates, metrics=told)
             if done.result is None:
                 raise RuntimeError(done.reason)
             shared = pack(unpack(done.result.shared), metadata_of(shared))
         else:
-            sent_by = {name: rule.sent(number, before, update) for name, update in updates.items()}
             mean = _mean_of_words(replace(plan, number=number), before, sent_by, told)
             step, state = server_step(recipe.server, mean, state, rate=recipe.server_rate)
             shared = pack(aggregate(recipe.rule, before, step, 1.0), metadata_of(shared))
-        yield Round(number, Adapter.from_bytes(shared), sent, error)
+        now, moved = Adapter.from_bytes(shared), rule.moved(number, before, unpack(shared))
+        yield Round(number, now, sent, error, replace(plan, number=number), sent_by, moved)
 
 
 def _mean_of_words(

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results"
 
 
-def options(description: str | None, *, backbone: bool = False, pool: bool = False) -> argparse.Namespace:
+def options(
+    description: str | None,
+    *,
+    backbone: bool = False,
+    pool: bool = False,
+    seeds: bool = False,
+) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line and nothing else")
     parser.add_argument("--quick", action="store_true", help="a reduced run of at most two minutes; nothing is kept")
@@ -26,6 +32,8 @@ def options(description: str | None, *, backbone: bool = False, pool: bool = Fal
         parser.add_argument("--backbone", metavar="FOLDER", help="use this pipeline in diffusers' format")
     if pool:
         parser.add_argument("--pool", metavar="PATH", help="the pre-training pool (recipes/backbone/README.md)")
+    if seeds:
+        parser.add_argument("--seed", type=int, help="compute one seed's cells and no figures, beside other seeds")
     return parser.parse_args()
 
 

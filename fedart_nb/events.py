@@ -193,8 +193,18 @@ class RoundClosed:
 
     @property
     def means(self) -> str:
-        """The metrics as the end of a sentence; "" when there are none."""
-        return "".join(f", mean {name.replace('_', ' ')} {value:.4f}" for name, value in sorted(self.metrics.items()))
+        """The metrics as the end of a sentence; "" when there are none. Squares are for spreads, not for people.
+
+        >>> RoundClosed(1, 2, 5, metrics={"gain": 0.02, "gain_squared": 0.0005, "gained": 0.8}).means
+        ', mean gain 0.0200, 4 of them gained'
+        """
+        told = ""
+        for name, value in sorted(self.metrics.items()):
+            if name == "gained":
+                told += f", {round(value * self.contributors)} of them gained"
+            elif not name.endswith("_squared"):
+                told += f", mean {name.replace('_', ' ')} {value:.4f}"
+        return told
 
     def __str__(self) -> str:
         made = f"a new shared adapter from {self.contributors} artists"

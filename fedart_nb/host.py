@@ -77,6 +77,7 @@ class Host:
         self._because = ""
         self._first: dict[str, int] = {}  # the first round whose sum an artist is in
         self._withdrawn: list[dict[str, str]] = []
+        self._early: list[Envelope] = []  # came and went after the room was closed
         self._resume()
 
     def __repr__(self) -> str:
@@ -267,6 +268,9 @@ class Host:
         cursor = self._cursor
         for answer in engine.open():
             self._send(answer)
+        early, self._early = self._early, []
+        for envelope in early:
+            yield from self._hear(engine, envelope)
         yield RoundOpened(plan.number, plan.total, self._names(tuple(self.members)))
         while engine.phase not in _ENDS and not self._back:
             for seq, envelope in transport.receive(cursor, min(_POLL_S, engine.patient_s() + _LATE_S)):
@@ -311,22 +315,28 @@ class Host:
             return
         name = self._name(envelope.sender)
         try:
-            if withdrawn(fact, plan.room, self.identity.id) != envelope.sender:
+            if withdrawn(fact, plan.room, self.identity.id)[0] != envelope.sender:
                 raise RoundError(f"{name} sent the withdrawal of another artist. Nothing is taken out because of it.")
         except RoundError as error:
             yield Note(str(error), "warning")
             return
+        if any(one["nonce"] == fact["nonce"] for one in self._withdrawn):
+            return  # this word was heard before
         first = self._first.get(envelope.sender)
         if first is None:
             yield Note(f"{name} withdraws; no sum holds anything of them, and the room goes on.")
             return
-        self._withdrawn.append({key: str(fact[key]) for key in ("artist", "key", "signature")})
+        self._withdrawn.append({key: str(fact[key]) for key in ("artist", "key", "nonce", "signature")})
         yield Note(f"{name} withdraws. The room goes back to round {self._back} and trains without them.", "warning")
 
     @property
     def _back(self) -> int:
-        """The round to go back to: the first one whose sum a withdrawn artist is in; 0 where there is none."""
-        return min((self._first[one["artist"]] for one in self._withdrawn if one["artist"] in self._first), default=0)
+        """The round to go back to: the first one whose sum a withdrawn artist is in; 0 where there is none.
+
+        Who withdrew, came again and contributed is in sums of their own free will: each word is followed once.
+        """
+        new = self._withdrawn[self.plan.rewound if self.plan else 0 :]
+        return min((self._first[one["artist"]] for one in new if one["artist"] in self._first), default=0)
 
     def _rewind(self) -> Iterator[Note]:
         """Go back to the shared adapter of before a withdrawn artist's first round; later ones are deleted here."""
@@ -356,8 +366,8 @@ class Host:
         while delivered := transport.receive(self._cursor, 0):
             for _, envelope in delivered:
                 yield from self._noticed_withdrawal(envelope)
-                if envelope.kind == "leave" and envelope.sender in self.members:
-                    self.members[envelope.sender].state = "left"
+                if envelope.kind in ("hello", "leave"):
+                    self._early.append(envelope)
             self._cursor = delivered[-1].seq
 
     def _started(self, engine: RoundEngine, before: Phase) -> Iterator[RoundOpened]:

@@ -21,6 +21,10 @@ class Rehearsing(NamedTuple):
     session: Session
     job: Job
 
+    def again(self) -> Rehearsing:
+        """Follow the rounds once more: those of a closed room that went back because somebody withdrew."""
+        return self._replace(job=Job(self.session.rounds(), name=self.job.name).start())
+
 
 def rehearse(
     invite: Invite | str, samples: Sequence[str], *, backbone: Backbone | None = None, limit: int | None = None

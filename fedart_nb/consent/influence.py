@@ -7,6 +7,7 @@ until the room is rewound to before.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from .receipts import Receipt
 
 __all__ = ["Influence", "Touched", "influence_of"]
 
+_HOST_ID = re.compile(r"-[0-9a-f]{16}$")
 _COUNTED = ("in the sum", "perhaps in the sum")
 
 
@@ -43,6 +45,7 @@ class Influence:
         rounds: (room, round) in which an update trained on it was sent, also where it was not counted.
         adapters: the shared adapters that stand on it now.
         undone: shared adapters that did, in rooms that were rewound since; copies of them may still be about.
+        withdrawn: those that did when this artist withdrew; whether the room then went back, this kernel cannot see.
     """
 
     picture: str
@@ -50,6 +53,7 @@ class Influence:
     rounds: tuple[tuple[str, int], ...] = ()
     adapters: tuple[Touched, ...] = ()
     undone: tuple[Touched, ...] = ()
+    withdrawn: tuple[Touched, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -60,18 +64,31 @@ class Influence:
         direct = [one for one in self.adapters if one.how != "later"]
         later = [one for one in self.adapters if one.how == "later"]
         if direct:
-            sure = "" if all(one.how == "direct" for one in direct) else " (not all of them for certain)"
-            told.append(f"It is in the sums of {_listed((o.room, o.round) for o in direct)}{sure}.")
+            one = len(direct) == 1
+            sums, doubt = ("sum", " (not for certain)") if one else ("sums", " (not all of them for certain)")
+            sure = "" if all(touched.how == "direct" for touched in direct) else doubt
+            told.append(f"It is in the {sums} of {_listed((o.room, o.round) for o in direct)}{sure}.")
         if later:
+            what = "adapter" if len(later) == 1 else "adapters"
+            was = "was" if len(later) == 1 else "were"
             told.append(
-                f"The shared adapters of {_listed((o.room, o.round) for o in later)} were trained on from there."
+                f"The shared {what} of {_listed((o.room, o.round) for o in later)} {was} trained on from there."
             )
         if self.undone:
-            told.append(
-                f"{len(self.undone)} shared adapters that stood on it were replaced when their room was rewound; "
-                "copies that somebody kept are as they were."
+            many = len(self.undone)
+            what = (
+                "1 shared adapter that stood on it was"
+                if many == 1
+                else f"{many} shared adapters that stood on it were"
             )
-        if not self.adapters:
+            told.append(f"{what} replaced when their room was rewound; copies that somebody kept are as they were.")
+        if self.withdrawn:
+            what = "adapter that stood on it is" if len(self.withdrawn) == 1 else "adapters that stood on it are"
+            told.append(
+                f"You withdrew, and the room was asked to go back to before you came. The shared {what} of "
+                f"{_listed((o.room, o.round) for o in self.withdrawn)}: copies that somebody kept are as they were."
+            )
+        elif not self.adapters:
             told.append("No shared adapter of a room stands on it now.")
         return tuple(told)
 
@@ -90,9 +107,12 @@ def influence_of(receipts: Iterable[Receipt], mark: str, picture: str = "") -> I
     rounds: list[tuple[str, int]] = []
     standing: dict[str, list[Touched]] = {}
     undone: list[Touched] = []
+    withdrawn: dict[str, list[Touched]] = {}
     for body in (receipt.body for receipt in receipts):
         if body["kind"] == "pictures":
             sets[body["set"]] = frozenset(body["marks"])
+        if body["kind"] == "choice" and body["choice"] == "withdraw":
+            withdrawn.setdefault(str(body["room"]), []).extend(standing.pop(str(body["room"]), []))
         if body["kind"] != "outcome":
             continue
         room, number, outcome = str(body["room"]), int(body["round"]), body["outcome"]
@@ -101,16 +121,17 @@ def influence_of(receipts: Iterable[Receipt], mark: str, picture: str = "") -> I
             if sent[room, body["plan"]] and (room, number) not in rounds:
                 rounds.append((room, number))
         elif outcome == "rewound":
-            kept = [one for one in standing.get(room, []) if one.round < number]
-            undone += [one for one in standing.get(room, []) if one.round >= number]
-            standing[room] = kept
+            stood = withdrawn.pop(room, []) + standing.get(room, [])
+            standing[room] = [one for one in stood if one.round < number]
+            undone += [one for one in stood if one.round >= number]
         elif body.get("shared"):
             mine = outcome in _COUNTED and sent.get((room, body["plan"]), False)
             if mine or standing.get(room):
                 how = "later" if not mine else "direct" if outcome == "in the sum" else "perhaps"
                 standing.setdefault(room, []).append(_touched(body, how))
     adapters = tuple(one for kept in standing.values() for one in kept)
-    return Influence(picture, mark, tuple(rounds), adapters, tuple(undone))
+    gone = tuple(one for stood in withdrawn.values() for one in stood)
+    return Influence(picture, mark, tuple(rounds), adapters, tuple(undone), gone)
 
 
 def _touched(body: Mapping[str, Any], how: str) -> Touched:
@@ -119,7 +140,7 @@ def _touched(body: Mapping[str, Any], how: str) -> Touched:
 
 
 def _listed(rounds: Iterable[tuple[str, int]]) -> str:
-    """Say "rounds 1, 2 and 5 of studio" for a person."""
+    """Say "rounds 1, 2 and 5 of studio" for a person; of a room's id, the half that stands in the invite."""
     by_room: dict[str, list[int]] = {}
     for room, number in rounds:
         by_room.setdefault(room, []).append(number)
@@ -127,5 +148,5 @@ def _listed(rounds: Iterable[tuple[str, int]]) -> str:
     for room, numbers in by_room.items():
         names = [str(number) for number in sorted(set(numbers))]
         many = ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]
-        told.append(f"round{'s' if len(names) > 1 else ''} {many} of {room}")
+        told.append(f"round{'s' if len(names) > 1 else ''} {many} of {_HOST_ID.sub('', room)}")
     return "; ".join(told)

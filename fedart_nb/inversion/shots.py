@@ -21,13 +21,14 @@ from ..diffusion.backbone import Backbone
 from ..errors import AttackError
 from .scene import Defence, Scene
 
-__all__ = ["Pausing", "Shot", "Take", "key_of", "shots_of", "take_of", "verdict"]
+__all__ = ["BY_TRIES", "Pausing", "Shot", "Take", "key_of", "shots_of", "take_of", "verdict"]
 
 _EXPLAINED = 1e-3
 _SEEN_SSIM = 0.8
 _SHOWS_SSIM, _MARGIN = 0.5, 0.1  # of a reconstruction that is not good and yet tells something
-_BY_TRIES = ("pixels", "prior", "baseline")
-_REBUILDS = ("exact", *_BY_TRIES)
+#: Attacks whose budget is a number of tries.
+BY_TRIES = ("pixels", "prior", "baseline")
+_REBUILDS = ("exact", *BY_TRIES)
 _LOOK_S = 0.1
 
 
@@ -167,7 +168,7 @@ def shots_of(
     pausing = pausing or Pausing()
     began, rested = time.monotonic(), 0.0
     view = _completed(view, backbone, attack)
-    if evaluations is not None and attack in _BY_TRIES:
+    if evaluations is not None and attack in BY_TRIES:
         options["evaluations"] = evaluations
     events = load(attack)(view, backbone, budget_s=math.inf, **options)
     last: Frame | None = None

@@ -229,6 +229,7 @@ class RoundEngine:
         member.name, member.heard_at = name.strip(), self._clock()
         if member.state == "left":
             member.state = "joined"
+            self._answers.pop(member.id, None)  # the no was said with leaving
 
     def _advertise(self, member: Member, envelope: Envelope) -> None:
         contributes = envelope.body.get("contribute")

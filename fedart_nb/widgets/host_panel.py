@@ -64,7 +64,8 @@ class HostPanel(Panel):
     """Open a room, hand out its invite, and run its rounds; shows every artist's state while they go on.
 
     `value` is the last `RoundClosed` event, or None; `invite` is the link to hand out. The link holds the room's
-    secret: it is shown here, and left out of everything that is saved with the notebook.
+    secret: it is shown here, and left out of everything that is saved with the notebook. `join_s`: how many seconds a
+    round waits for an answer before it starts without those who gave none; `gains`: the box for sums of gains.
 
     Example:
         >>> panel = HostPanel(Host("Studio"), rounds=2, min_artists=3)
@@ -86,9 +87,12 @@ class HostPanel(Panel):
         steps: int = 20,
         rank: int = 4,
         artist_epsilon: float | None = None,
+        gains: bool = False,
+        join_s: float = 30.0,
     ) -> None:
         super().__init__(host)
         self.host = host
+        self._join_s = join_s
         self._lines: list[str] = []
         self._now = "The room is open. Hand out the invite, then start the rounds."
         self._round = (0, rounds)
@@ -96,6 +100,7 @@ class HostPanel(Panel):
         self._closing = False
         self._latest: RoundClosed | None = None
         self._build(relay or os.environ.get("FEDART_RELAY", ""), rounds, min_artists, steps, rank, artist_epsilon)
+        self._gains.value = gains
         if host.plan is not None:
             self._show_room()
 
@@ -214,7 +219,12 @@ class HostPanel(Panel):
             here, address = self._where.value == _HERE, self._address.value.strip()
             if not here and not address:
                 raise RoundError("The relay's address is empty. Type it (http://…), or start a relay in this kernel.")
-            chosen = {"rounds": self._rounds.value, "min_artists": self._min.value, "local_steps": self._steps.value}
+            chosen: dict[str, Any] = {
+                "rounds": self._rounds.value,
+                "min_artists": self._min.value,
+                "local_steps": self._steps.value,
+            }
+            chosen["join_s"] = self._join_s
             if self._noise.value:
                 chosen["artist_epsilon"] = self._epsilon.value
             elif self._q.value:

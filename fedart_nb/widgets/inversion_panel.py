@@ -515,6 +515,8 @@ class InversionPanel(Panel):
     def _sync(self) -> None:
         if not hasattr(self, "_round"):
             return
+        from fedart_nb.inversion.shots import BY_TRIES
+
         busy = self.is_busy
         mine = busy and self.job is not None and not self.job.has_ended
         attacking = mine and self.job is not None and self.job.name in ("the attack", "five defences")
@@ -525,10 +527,10 @@ class InversionPanel(Panel):
             self._artists,
             self._noise,
             self._secret,
-            self._tries,
             self._budget,
         ):
             control.disabled = busy
+        self._tries.disabled = busy or self.board.attack not in BY_TRIES
         self._run.disabled = busy or not self.board.attack
         self._replay.disabled = busy or not self.can_replay
         self._pause.disabled = not attacking

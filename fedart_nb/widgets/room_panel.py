@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -95,6 +96,16 @@ class RoomPanel(Panel):
         """Stay in the room and send nothing in this round."""
         self._reply(contribute=False)
         return self
+
+    async def asked(self) -> bool:
+        """Wait until a plan waits for your answer: True then, False where the rounds ended without.
+
+        >>> if await panel.asked():  # doctest: +SKIP
+        ...     panel.contribute()
+        """
+        while self.plan is None and self.job is not None and not self.job.has_ended:  # noqa: ASYNC110 - a thread asks
+            await asyncio.sleep(_LOOK_S)
+        return self.plan is not None
 
     def rethink(self) -> str:
         """Skip the running round after all; returns, and shows, what that still changes."""
@@ -224,7 +235,7 @@ class RoomPanel(Panel):
         with self._reporting():
             if self.plan is None:
                 raise RoundError("No plan waits for an answer now. The host opens the rounds.")
-            self._answer = contribute
+            self._answer, self.plan = contribute, None
             self._answered.set()
 
     def _record(self, event: Any) -> None:

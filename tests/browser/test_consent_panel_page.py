@@ -48,7 +48,7 @@ def test_consent_is_given_shown_and_taken_back(page, lab):
     expect(panel.get_by_text("Every round of this room is contributed to")).to_be_visible()
     lab.run_cell(page, "for event in session.rounds", timeout_s=120)
     expect(panel.get_by_text(re.compile("agreed to contribute, by a standing consent")).first).to_be_visible()
-    expect(panel.get_by_text(re.compile("It is in the sums of round 1"))).to_be_visible()
+    expect(panel.get_by_text(re.compile("It is in the sum of round 1"))).to_be_visible()
     assert lab.look(page, "consent", panel) == []
     panel.get_by_role("button", name="Withdraw me").click()
     expect(panel.get_by_text(re.compile("the room goes back to before round 1")).first).to_be_visible()

@@ -94,6 +94,33 @@ def test_noise_that_protects_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     assert "Nothing was trained" in told
 
 
+def test_your_style_stays_yours_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    notebook, _, wall_s = run_all("06-your-style-stays-yours", tmp_path, monkeypatch, FEDART_RELAY="")
+    with capsys.disabled():
+        print(f"\n06-your-style-stays-yours: all cells after {wall_s:.0f} s")
+    told = str(notebook.cells)
+    assert "at the relay since: 0 messages, 0 bytes" in told
+    assert "shared + your personal" in html(notebook)
+    assert "shared without you: 0." in told
+    assert "cat, rank 12: 0.00 of 255 away" in html(notebook), "what the file draws is what both draw"
+    assert "Told from your published works that you took part" in told
+
+
+def test_consent_withdrawal_fairness_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    notebook, _, wall_s = run_all("07-consent-withdrawal-fairness", tmp_path, monkeypatch, FEDART_RELAY="")
+    with capsys.disabled():
+        print(f"\n07-consent-withdrawal-fairness: all cells after {wall_s:.0f} s")
+    told = str(notebook.cells)
+    assert "Round 1 is over, and round 2 asks." in told
+    assert "188 pictures; left out" in told
+    assert "It is in the sum of round 1" in told, "the picture that was left out of round 2 alone"
+    assert "of 6 artists gained" in told
+    assert "goes back to before round 1, and the others train 2 rounds again" in told
+    assert "a new shared adapter from 5 artists" in told
+    assert "The relay holds 0 uploads of you" in told
+    assert "You withdrew, and the room was asked to go back" in told
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.py")))
 def test_the_pair_says_the_same_and_keeps_no_output(name, tmp_path):
     shutil.copy(NOTEBOOKS / f"{name}.py", tmp_path)

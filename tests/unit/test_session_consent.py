@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -260,3 +261,41 @@ def test_after_the_room_was_closed_an_artist_can_still_withdraw_and_the_others_c
     assert host.shared.digest != before.digest
     assert {session.shared.digest for session in rest if session.shared} == {host.shared.digest}
     assert not [e for e in dee.rounds() if isinstance(e, RoundOpened)], "who has left takes part in nothing"
+
+
+def test_who_withdrew_may_come_again_contribute_and_withdraw_again(
+    relay: MemoryRelay, host: Host, enter: Enter, run: Run
+) -> None:
+    host.plan = host.plan and type(host.plan)(**{**host.plan.to_body(), "metrics": (), "join_s": 20.0})
+    sessions = [enter(name) for name in ("Ada", "Ben", "Cy", "Dee")]
+    for session in sessions:
+        session.consent.stand()
+    *rest, dee = sessions
+
+    def rounds(everybody: list[Session]) -> list[str]:
+        """Everybody's rounds, those of the host first; a room that was closed is opened again by its host."""
+
+        def plans() -> int:
+            return [m["kind"] for m in relay.connect(host.identity).log()["messages"]].count("plan")
+
+        before, hosting, until = plans(), run(host.rounds()), time.monotonic() + DEADLINE_S
+        while plans() == before and time.monotonic() < until:
+            time.sleep(0.05)
+        for future in [run(session.rounds()) for session in everybody]:
+            future.result(DEADLINE_S)
+        return [str(e) for e in hosting.result(DEADLINE_S) if isinstance(e, Note)]
+
+    rounds(sessions)
+    dee.leave(withdraw=True)
+    dee.join(transport=relay.connect(dee.identity))
+    dee.consent.stand()
+    notes = rounds(sessions)
+    assert len([note for note in notes if "goes back to round 1" in note]) == 1, "one word is followed once"
+    assert rest[0].side is not None
+    assert rest[0].side.contributors == 4
+    assert dee.consent.rounds_with(dee.consent.room) == (1,)
+    dee.leave(withdraw=True)
+    assert len([note for note in rounds(rest) if "goes back to round 1" in note]) == 1
+    assert host.plan is not None
+    assert host.plan.rewound == rest[0].side.rewound == 2
+    assert rest[0].side.contributors == 3

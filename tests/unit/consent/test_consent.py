@@ -243,7 +243,7 @@ def test_influence_follows_a_picture_into_later_rounds(consent: Consent) -> None
     assert found.rounds == (("studio", 2), ("studio", 3))
     assert [(one.round, one.how) for one in found.adapters] == [(2, "direct"), (3, "later"), (4, "later")]
     assert [(one.round, one.how) for one in consent.influence(second).adapters][:2] == [(1, "direct"), (2, "direct")]
-    assert "in the sums of round 2 of studio" in str(found)
+    assert "in the sum of round 2 of studio" in str(found)
     assert "rounds 3 and 4 of studio were trained on from there" in str(found)
 
 
@@ -266,6 +266,17 @@ def test_a_rewound_room_ends_an_influence_and_says_that_copies_stay(consent: Con
     assert "copies that somebody kept are as they were" in str(found)
     stays = consent.influence(PICTURES[1])
     assert [one.round for one in stays.adapters] == [1, 2], "round 1 was before"
+
+
+def test_after_a_withdrawal_nothing_is_said_to_stand_and_nothing_to_be_undone_for_certain(consent: Consent) -> None:
+    a_round(consent, 1)
+    a_round(consent, 2)
+    consent.depart("withdraw")
+    found = consent.influence(PICTURES[0])
+    assert found.adapters == found.undone == ()
+    assert [one.round for one in found.withdrawn] == [1, 2]
+    assert "You withdrew, and the room was asked to go back" in str(found)
+    assert "rounds 1 and 2 of studio" in str(found)
 
 
 def test_the_statement_reads_without_this_program(consent: Consent) -> None:
