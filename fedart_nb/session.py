@@ -597,6 +597,7 @@ class Session:
         if again or ask or self.consent.standing:
             leaving = self.what_leaves(plan)
             choice, how = self._choice(leaving, ask, again=again)
+            leaving = replace(leaving, pictures=len(self._trained_on()))  # some may be left out while the plan waits
             unpaid = self._why_unpaid(plan) if choice == "contribute" else ""
             if choice in ("leave", "withdraw"):
                 yield Note(f"Round {plan.number}: you leave the room.")

@@ -170,7 +170,7 @@ SelfCheck(
 # %%
 exact, small = (compose(session.adapters(), how) for how in ("cat", "svd"))
 drawn = {
-    f"{what}, rank {adapters[0][0].config.rank}": draw(
+    f"{what}, rank {' + '.join(str(one.config.rank) for one, _ in adapters)}": draw(
         session.backbone, ["red apple"], seeds=[1], adapters=adapters, steps=DRAWING
     )[0].astype(int)
     for what, adapters in {
@@ -205,7 +205,7 @@ Prediction(
 )
 
 # %%
-leak = StyleLeakPanel(session, company=COMPANY)
+leak = StyleLeakPanel(session)
 leak.measure()
 leak
 

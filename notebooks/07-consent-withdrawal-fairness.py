@@ -85,6 +85,10 @@ print("before:", session.what_leaves(room.plan).pictures, "pictures would be tra
 session.art.include(chosen.id, False)
 print("after: ", session.what_leaves(room.plan).pictures, "pictures; left out:", chosen.caption)
 
+# %% [markdown]
+# Say yes once more. What the room then tells of gains is about the adapter that a round *began* with: in the first round
+# that is an empty one, and nobody has gained.
+
 # %%
 if room.plan is not None:
     room.contribute()

@@ -7,16 +7,14 @@ until the room is rewound to before.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .receipts import Receipt
+from .receipts import Receipt, room_name
 
 __all__ = ["Influence", "Touched", "influence_of"]
 
-_HOST_ID = re.compile(r"-[0-9a-f]{16}$")
 _COUNTED = ("in the sum", "perhaps in the sum")
 
 
@@ -83,10 +81,10 @@ class Influence:
             )
             told.append(f"{what} replaced when their room was rewound; copies that somebody kept are as they were.")
         if self.withdrawn:
-            what = "adapter that stood on it is" if len(self.withdrawn) == 1 else "adapters that stood on it are"
+            what = "adapter" if len(self.withdrawn) == 1 else "adapters"
             told.append(
                 f"You withdrew, and the room was asked to go back to before you came. The shared {what} of "
-                f"{_listed((o.room, o.round) for o in self.withdrawn)}: copies that somebody kept are as they were."
+                f"{_listed((o.room, o.round) for o in self.withdrawn)} stood on it; copies that somebody kept still do."
             )
         elif not self.adapters:
             told.append("No shared adapter of a room stands on it now.")
@@ -148,5 +146,5 @@ def _listed(rounds: Iterable[tuple[str, int]]) -> str:
     for room, numbers in by_room.items():
         names = [str(number) for number in sorted(set(numbers))]
         many = ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]
-        told.append(f"round{'s' if len(names) > 1 else ''} {many} of {_HOST_ID.sub('', room)}")
+        told.append(f"round{'s' if len(names) > 1 else ''} {many} of {room_name(room)}")
     return "; ".join(told)

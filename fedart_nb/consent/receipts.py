@@ -12,6 +12,7 @@ anew; a receipt binds its signer towards others, not the other way round.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +23,12 @@ from fedart_nb.files import write_private
 from fedart_nb.privacy.chain import Link
 from fedart_nb.secagg.identity import Identity, identity_id, verify
 
-__all__ = ["FORMAT", "Fault", "Receipt", "check", "lines_of", "read_receipts", "signed", "write_receipts"]
+__all__ = ["FORMAT", "Fault", "Receipt", "check", "lines_of", "read_receipts", "room_name", "signed", "write_receipts"]
 
 FORMAT = 1
 _DOMAIN = b"fedart-nb consent receipt 1\n"
 _START = "0" * 64
+_HOST_ID = re.compile(r"-[0-9a-f]{16}$")
 _LIMIT_BYTES = 64 * 1024 * 1024
 
 
@@ -62,6 +64,15 @@ class Receipt:
     def to_json(self) -> dict[str, Any]:
         """The line as JSON values."""
         return {"body": dict(self.body), "previous": self.previous, "hash": self.hash, "signature": self.signature}
+
+
+def room_name(room: str) -> str:
+    """A room in words for a person: as it stands in the invite, without the host's id that keeps it from namesakes.
+
+    >>> room_name("studio-6be7b956ff920266"), room_name("studio")
+    ('studio', 'studio')
+    """
+    return _HOST_ID.sub("", room)
 
 
 def signed(body: Mapping[str, Any], after: Receipt | None, identity: Identity) -> Receipt:

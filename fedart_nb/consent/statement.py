@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .influence import Influence
-from .receipts import Receipt
+from .receipts import Receipt, room_name
 
 __all__ = ["sentence_of", "statement"]
 
@@ -49,7 +49,8 @@ def statement(receipts: Sequence[Receipt], *, influences: Iterable[Influence] = 
 
 def sentence_of(body: Mapping[str, Any]) -> str:
     """One receipt as a sentence."""
-    place = f"Round {body['round']} of {body['room']}" if body.get("round") else f"Room {body['room']}"
+    room = room_name(body["room"])
+    place = f"Round {body['round']} of {room}" if body.get("round") else f"Room {room}"
     if body["kind"] == "choice":
         text = f"{place}: {_CHOSEN[body['choice']]}, {_HOW[body['how']]}."
         if leaving := body.get("leaving"):
