@@ -126,7 +126,9 @@ def test_a_mind_changed_while_training_keeps_the_update_here(
 ) -> None:
     cy = enter("Cy")
     cy.consent.stand()
-    host.plan = host.plan and type(host.plan)(**{**host.plan.to_body(), "metrics": (), "patience_s": 2.0})
+    host.plan = host.plan and type(host.plan)(
+        **{**host.plan.to_body(), "metrics": (), "patience_s": 2.0, "join_s": 20.0}
+    )
     hosting = run(host.rounds())
     rest = others(enter, run, "Ada", "Ben", "Dee")
     said, events = "", []
