@@ -21,7 +21,7 @@ __all__ = ["FairnessPanel"]
 _NOT_MEASURED = (
     "A loss says how well a model predicts noise on pictures, not whether you like what it draws. Your part is judged "
     "by yourself, on four sample artists in the others' place: not what the others would say. Taking your updates out "
-    "of what was learnt is not learning without you: of ten sample artists the others miss six by the first measure, and "
+    "of what was learnt is not learning without you: of ten sample artists the others miss six by the first measure, "
     "two by the second (benchmarks/fairness.py). The room's mean can rise while one artist loses; the spread and the "
     "count say that it happens, not to whom."
 )
