@@ -88,7 +88,7 @@ class Recipe:
 class Round:
     """What came of a round: the shared adapter, numbers that one artist has sent so far, the aggregation's error.
 
-    `plan`, what each artist sent and what the round `moved` are what the artists' kernels know, each its own.
+    `plan`, what each artist sent, and what the round `moved` are what the artists' kernels know, each its own.
     """
 
     number: int
@@ -97,7 +97,12 @@ class Round:
     error: float
     plan: RoundPlan = field(repr=False)
     updates: Mapping[str, Tensors] = field(repr=False)
-    moved: Tensors = field(repr=False)
+    before: Tensors = field(repr=False)
+
+    @property
+    def moved(self) -> Tensors:
+        """What the round did to the shared adapter, in the place of what was sent."""
+        return rule_of(self.plan.rule).moved(self.number, self.before, unpack(self.shared.to_bytes()))
 
 
 def studio(backbone: Backbone, name: str, cache: Path, *, limit: int | None = None) -> Studio:
@@ -187,8 +192,7 @@ def federate(
             mean = _mean_of_words(replace(plan, number=number), before, sent_by, told)
             step, state = server_step(recipe.server, mean, state, rate=recipe.server_rate)
             shared = pack(aggregate(recipe.rule, before, step, 1.0), metadata_of(shared))
-        now, moved = Adapter.from_bytes(shared), rule.moved(number, before, unpack(shared))
-        yield Round(number, now, sent, error, replace(plan, number=number), sent_by, moved)
+        yield Round(number, Adapter.from_bytes(shared), sent, error, replace(plan, number=number), sent_by, before)
 
 
 def _mean_of_words(

@@ -43,9 +43,8 @@ from quality import DEFAULT
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Adapter, Backbone, initial_adapter
 from fedart_nb.measures import FeatureExtractor, StyleJudge
-from fedart_nb.rounds import unpack
 from fedart_nb.rounds.contribution import leave_one_out, rank_correlation, shapley, two_ends
-from fedart_nb.rounds.rest import Followed, without_own
+from fedart_nb.rounds.rest import Followed, taken_out, taken_out_after
 
 OUT = Path(__file__).parents[1] / "out" / "fairness"
 
@@ -81,8 +80,12 @@ class Bench:
     cells: Cells
 
     def order(self, seed: int) -> tuple[str, ...]:
-        """All artists, in a seed's order; its first `few` are the federation whose coalitions are trained."""
+        """All artists, in a seed's order."""
         return tuple(str(name) for name in np.random.default_rng(seed).permutation(sorted(self.studios)))
+
+    def few(self, seed: int) -> tuple[str, ...]:
+        """The first of them: the federation whose coalitions are trained."""
+        return self.order(seed)[: self.size.few]
 
     def losses(self, names: Sequence[str], *adapters: Adapter) -> _Losses:
         return held_out_losses(self.backbone, {name: self.studios[name] for name in names}, adapters, draws=_DRAWS)
@@ -116,23 +119,20 @@ class Bench:
         """What each artist's kernel can work out from one run: the model of its own updates, and that without them."""
 
         def run() -> dict[str, dict[str, _Losses]]:
-            start = unpack(self.start(seed).to_bytes())
-            alone = {name: dict(start) for name in names}
-            taken = {name: dict.fromkeys(start, np.float32(0)) for name in names}
+            shared = self.start(seed)
+            alone, kept = dict.fromkeys(names, shared), dict.fromkeys(names, b"")
             for done in self.rounds(seed, names, names, self.size.recipe):
+                clip = done.plan.clip
                 for name, sent in done.updates.items():
                     own = np.concatenate([sent[key].reshape(-1) for key in sorted(sent)])
                     followed = Followed(done.plan, own, done.moved, len(names))
-                    for key, step in without_own(followed).items():
-                        taken[name][key] = taken[name][key] + step
-                        alone[name][key] = alone[name][key] + np.clip(sent[key], -done.plan.clip, done.plan.clip)
-                last = done.shared
-            after = unpack(last.to_bytes())
-            rest = {name: {key: after[key] + step for key, step in change.items()} for name, change in taken.items()}
+                    kept[name] = taken_out_after(kept[name], shared.digest, done.shared.digest, followed)
+                    alone[name] = alone[name].plus({key: np.clip(value, -clip, clip) for key, value in sent.items()})
+                shared = done.shared
             return {
                 name: {
-                    "alone": self.losses(names, _like(last, alone[name])),
-                    "without": self.losses(names, _like(last, rest[name])),
+                    "alone": self.losses(names, alone[name]),
+                    "without": self.losses(names, shared.plus(taken_out(kept[name], shared.digest))),
                 }
                 for name in names
             }
@@ -141,8 +141,8 @@ class Bench:
         return found
 
     def coalitions(self, seed: int) -> dict[frozenset[str], _Losses]:
-        """Every coalition of the first few artists, trained; the empty one is the backbone."""
-        names, bare = self.order(seed)[: self.size.few], self.bare()
+        """Every coalition of the few, trained; the empty one is the backbone."""
+        names, bare = self.few(seed), self.bare()
         found = {frozenset[str](): {name: bare[name] for name in names}}
         for n in range(1, len(names) + 1):
             for here in combinations(names, n):
@@ -173,16 +173,12 @@ class Bench:
             self.trained(seed, names, [other for other in names if other != name])
         self.kernels(seed, names)
         self.coalitions(seed)
-        self.kernels(seed, names[: self.size.few])
+        self.kernels(seed, self.few(seed))
 
 
-def _like(adapter: Adapter, tensors: Mapping[str, Any]) -> Adapter:
-    part = f"{adapter.part}."
-    return replace(adapter, tensors={name: np.asarray(tensors[part + name]) for name in adapter.tensors})
-
-
-def gains_of(bare: _Losses, losses: _Losses) -> _Losses:
-    return {name: bare[name] - loss for name, loss in losses.items()}
+def _by_seed(costs: Mapping[str, Sequence[float]]) -> list[float]:
+    """Means over artists."""
+    return [statistics.fmean(of_seed) for of_seed in zip(*costs.values(), strict=True)]
 
 
 def figures(bench: Bench) -> Iterator[dict[str, Any]]:
@@ -192,77 +188,60 @@ def figures(bench: Bench) -> Iterator[dict[str, Any]]:
     work = f"{size.artists} artists, {recipe.rule}, {recipe.rounds} rounds x {recipe.steps} local steps"
     yield from _by_q(bench, work)
 
-    # --- opting out ---
-    own, others, everybodys, in_kernel, by_name = [], [], [], [], dict[str, dict[str, list[float]]]()
+    # --- opting out: what each artist's staying away costs, by seed ---
+    own, others, guessed = (dict[str, list[float]]() for _ in range(3))
     for seed in seeds:
         names = bench.order(seed)
         together, kernel = bench.trained(seed, names, names), bench.kernels(seed, names)
         for name in names:
-            without = bench.trained(seed, names, [other for other in names if other != name])
-            lost = {one: without[one] - together[one] for one in names}
-            rest = statistics.fmean(loss for one, loss in lost.items() if one != name)
-            told = by_name.setdefault(name, {"own": [], "others": []})
-            told["own"].append(lost[name])
-            told["others"].append(rest)
-        own.append(statistics.fmean(by_name[name]["own"][-1] for name in names))
-        others.append(statistics.fmean(by_name[name]["others"][-1] for name in names))
-        replayed = [by_name[name]["others"][-1] for name in names]
-        guessed = [
-            statistics.fmean(kernel[name]["without"][one] - together[one] for one in names if one != name)
-            for name in names
-        ]
-        everybodys.append(rank_correlation(guessed, replayed))
-        in_kernel.append(statistics.fmean(guessed))
-    mean = {
-        name: {key: round(statistics.fmean(value), 4) for key, value in told.items()} for name, told in by_name.items()
-    }
+            rest = [other for other in names if other != name]
+            without, taken = bench.trained(seed, names, rest), kernel[name]["without"]
+            own.setdefault(name, []).append(without[name] - together[name])
+            others.setdefault(name, []).append(statistics.fmean(without[one] - together[one] for one in rest))
+            guessed.setdefault(name, []).append(statistics.fmean(taken[one] - together[one] for one in rest))
     apart = bench.apart()
     far = max(apart, key=lambda name: apart[name])
     how = f"{work}, equal weights; each artist in turn stays away, the same seeds; spread: 95 % t-interval over seeds"
-    yield measure(
-        "fairness.opting_out_costs_oneself",
-        round(statistics.fmean(own), 4),
-        "mse on one's own held-out pictures",
-        spread=interval(own),
-        seeds=size.seeds,
-        baseline={"by_artist": {name: told["own"] for name, told in mean.items()}},
-        how=f"loss of the shared adapter without me less with me, mean of artists; {how}",
+    ends = (
+        ("oneself", own, "one's own", "loss of the shared adapter without me less with me, mean of artists"),
+        ("others", others, "the others'", "the same on everybody else's, mean of them and of artists"),
     )
-    yield measure(
-        "fairness.opting_out_costs_others",
-        round(statistics.fmean(others), 4),
-        "mse on the others' held-out pictures",
-        spread=interval(others),
-        seeds=size.seeds,
-        baseline={"by_artist": {name: told["others"] for name, told in mean.items()}},
-        how=f"the same on everybody else's, mean of them and of artists; {how}",
-    )
-    for end in ("own", "others"):
-        found = by_name[far][end]
+    for end, costs, whose, what in ends:
+        yield measure(
+            f"fairness.opting_out_costs_{end}",
+            round(statistics.fmean(_by_seed(costs)), 4),
+            f"mse on {whose} held-out pictures",
+            spread=interval(_by_seed(costs)),
+            seeds=size.seeds,
+            baseline={"by_artist": {name: round(statistics.fmean(cost), 4) for name, cost in costs.items()}},
+            how=f"{what}; {how}",
+        )
+    for end, costs, whom in (("own", own, "them"), ("others", others, "each of the others")):
         yield measure(
             f"fairness.rare_style_opts_out.{end}",
-            round(statistics.fmean(found), 4),
+            round(statistics.fmean(costs[far]), 4),
             "mse",
-            spread=interval(found),
+            spread=interval(costs[far]),
             seeds=size.seeds,
             baseline={
                 "artist": far,
-                "mean_artist": round(statistics.fmean(own if end == "own" else others), 4),
+                "mean_artist": round(statistics.fmean(_by_seed(costs)), 4),
                 "styles_apart": apart,
             },
             how="the artist whose style centroid is farthest from the nearest other's stays away: what that costs "
-            f"{'them' if end == 'own' else 'each of the others'}; {how}",
+            f"{whom}; {how}",
         )
+    agree = [rank_correlation(*([costs[name][seed] for name in own] for costs in (guessed, others))) for seed in seeds]
     yield measure(
         "fairness.kernel_vs_replay",
-        round(statistics.fmean(everybodys), 3),
+        round(statistics.fmean(agree), 3),
         "rank correlation",
-        spread=interval(everybodys),
+        spread=interval(agree),
         seeds=size.seeds,
         baseline={
-            "by_seed": [round(value, 3) for value in everybodys],
-            "mean_in_kernel": round(statistics.fmean(in_kernel), 4),
-            "mean_by_replay": round(statistics.fmean(others), 4),
+            "by_seed": [round(value, 3) for value in agree],
+            "mean_in_kernel": round(statistics.fmean(_by_seed(guessed)), 4),
+            "mean_by_replay": round(statistics.fmean(_by_seed(others)), 4),
         },
         how="leave-one-out by taking one's own updates out of the final adapter, as a kernel can, against training "
         f"without the artist; both judged on all others' held-out pictures; {work}, equal weights",
@@ -276,7 +255,7 @@ def _by_q(bench: Bench, work: str) -> Iterator[dict[str, Any]]:
         means, worst, spreads, won, by_artist = [], [], [], [], dict[str, list[float]]()
         for seed in range(size.seeds):
             names = bench.order(seed)
-            gains = gains_of(bare, bench.trained(seed, names, names, q))
+            gains = {name: bare[name] - loss for name, loss in bench.trained(seed, names, names, q).items()}
             means.append(statistics.fmean(gains.values()))
             worst.append(min(gains.values()))
             spreads.append(statistics.pstdev(gains.values()))
@@ -303,15 +282,14 @@ def _by_q(bench: Bench, work: str) -> Iterator[dict[str, Any]]:
 
 def _scores(bench: Bench) -> Iterator[dict[str, Any]]:
     """Spearman's correlation of each score with exact Shapley values, by seed."""
-    size = bench.size
+    size, bare = bench.size, bench.bare()
     found: dict[str, list[float]] = {}
     shown: dict[str, dict[str, dict[str, float]]] = {}
     for seed in range(size.seeds):
-        names, trained = bench.order(seed)[: size.few], bench.coalitions(seed)
-        nobody, kernel = trained[frozenset()], bench.kernels(seed, bench.order(seed)[: size.few])
-        everybody = trained[frozenset(names)]
+        names, trained = bench.few(seed), bench.coalitions(seed)
+        kernel, everybody = bench.kernels(seed, names), trained[frozenset(names)]
 
-        def worth(losses: _Losses, judges: Sequence[str], bare: _Losses = nobody) -> float:
+        def worth(losses: _Losses, judges: Sequence[str]) -> float:
             return statistics.fmean(bare[one] - losses[one] for one in judges)
 
         value = shapley({here: worth(losses, names) for here, losses in trained.items()}, names)

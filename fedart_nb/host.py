@@ -278,6 +278,7 @@ class Host:
                     break  # what comes now belongs to the next attempt: a late hello, for example
                 cursor = seq
                 if envelope.sender != self.identity.id:
+                    yield from self._noticed_withdrawal(envelope)
                     yield from self._hear(engine, envelope)
             phase = engine.phase
             for answer in engine.tick():
@@ -291,7 +292,6 @@ class Host:
 
     def _hear(self, engine: RoundEngine, envelope: Envelope) -> Iterator[Joined | Note | RoundOpened]:
         """One message of somebody else, for the engine."""
-        yield from self._noticed_withdrawal(envelope)
         known, phase = len(self.members), engine.phase
         try:
             fetched = self._fetched(envelope, engine.limit_bytes)

@@ -311,9 +311,7 @@ class Session:
             raise RoundError("There is no shared adapter yet, so nothing to take yourself out of. Join a room first.")
         path = self.folder / _WITHOUT_ME
         change = taken_out(path.read_bytes() if path.exists() else b"", self.shared.digest)
-        part = f"{self.shared.part}."
-        tensors = {n: a + change[part + n] if part + n in change else a for n, a in self.shared.tensors.items()}
-        return replace(self.shared, tensors=tensors)
+        return self.shared.plus(change)
 
     def export(
         self,

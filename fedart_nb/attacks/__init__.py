@@ -18,11 +18,12 @@ from importlib import import_module
 
 from ..errors import AttackError
 from .frames import Clock, Frame, Outcome
-from .threat import ATTACKS, KNOWS, SEES, WHO, ThreatModel
+from .threat import ATTACKS, BY_TRIES, KNOWS, SEES, WHO, ThreatModel
 from .view import Knowledge, ServerView
 
 __all__ = [
     "ATTACKS",
+    "BY_TRIES",
     "KNOWS",
     "SEES",
     "WHO",

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from ..errors import AttackError
 
-__all__ = ["ATTACKS", "KNOWS", "SEES", "WHO", "ThreatModel"]
+__all__ = ["ATTACKS", "BY_TRIES", "KNOWS", "SEES", "WHO", "ThreatModel"]
 
 #: Who attacks.
 WHO = MappingProxyType(
@@ -61,6 +61,8 @@ ATTACKS = MappingProxyType(
         "forked": "one artist's update out of a sum, by giving the others another adapter",
     }
 )
+#: Attacks whose budget is a number of tries.
+BY_TRIES = ("pixels", "prior", "baseline")
 
 _MASKED = "One masked share is uniformly random numbers: it says nothing at all without the others' keys."
 _NO_GRADIENT = "A finished adapter is no update: there is no gradient in it to compare with."

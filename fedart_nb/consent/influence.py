@@ -7,7 +7,7 @@ until the room is rewound to before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,26 +62,22 @@ class Influence:
         direct = [one for one in self.adapters if one.how != "later"]
         later = [one for one in self.adapters if one.how == "later"]
         if direct:
-            one = len(direct) == 1
-            sums, doubt = ("sum", " (not for certain)") if one else ("sums", " (not all of them for certain)")
-            sure = "" if all(touched.how == "direct" for touched in direct) else doubt
+            sums, sure = ("sum", "") if len(direct) == 1 else ("sums", "all of them ")
+            sure = "" if all(one.how == "direct" for one in direct) else f" (not {sure}for certain)"
             told.append(f"It is in the {sums} of {_listed((o.room, o.round) for o in direct)}{sure}.")
         if later:
-            what = "adapter" if len(later) == 1 else "adapters"
-            was = "was" if len(later) == 1 else "were"
+            what, was = _adapters(later)
             told.append(
                 f"The shared {what} of {_listed((o.room, o.round) for o in later)} {was} trained on from there."
             )
         if self.undone:
-            many = len(self.undone)
-            what = (
-                "1 shared adapter that stood on it was"
-                if many == 1
-                else f"{many} shared adapters that stood on it were"
+            what, was = _adapters(self.undone)
+            told.append(
+                f"{len(self.undone)} shared {what} that stood on it {was} replaced when their room was rewound; "
+                "copies that somebody kept are as they were."
             )
-            told.append(f"{what} replaced when their room was rewound; copies that somebody kept are as they were.")
         if self.withdrawn:
-            what = "adapter" if len(self.withdrawn) == 1 else "adapters"
+            what, _ = _adapters(self.withdrawn)
             told.append(
                 f"You withdrew, and the room was asked to go back to before you came. The shared {what} of "
                 f"{_listed((o.room, o.round) for o in self.withdrawn)} stood on it; copies that somebody kept still do."
@@ -135,6 +131,11 @@ def influence_of(receipts: Iterable[Receipt], mark: str, picture: str = "") -> I
 def _touched(body: Mapping[str, Any], how: str) -> Touched:
     contributors = int(body.get("contributors", 0))
     return Touched(body["room"], body["round"], body["shared"], how, contributors, body["time"])
+
+
+def _adapters(those: Sequence[Touched]) -> tuple[str, str]:
+    """The noun and its verb for so many."""
+    return ("adapter", "was") if len(those) == 1 else ("adapters", "were")
 
 
 def _listed(rounds: Iterable[tuple[str, int]]) -> str:

@@ -111,6 +111,15 @@ class Adapter:
             raise AdapterError("These adapters have different modules; train both from the same AdapterConfig.")
         return {name: self.tensors[name] - other.tensors[name] for name in self.tensors}
 
+    def plus(self, change: Mapping[str, NDArray[np.float32]]) -> Adapter:
+        """This adapter with a change added, by the names that tensors have on the wire; what it leaves out stays.
+
+        >>> shared.plus({"unet.conv_in.lora_B.weight": step})  # doctest: +SKIP
+        """
+        part = f"{self.part}."
+        moved = {n: a + change[part + n] if part + n in change else a for n, a in self.tensors.items()}
+        return replace(self, tensors=moved)
+
     def expanded(self) -> Adapter:
         """The ordinary LoRA adapter that does the same: a core's R folded into B. Others are given back as they are."""
         if self.core is None:

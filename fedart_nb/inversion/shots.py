@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..attacks import Frame, Outcome, load
+from ..attacks import BY_TRIES, Frame, Outcome, load
 from ..attacks.scoring import Score, Truth, score
 from ..attacks.threat import ThreatModel
 from ..attacks.view import ServerView
@@ -21,13 +21,11 @@ from ..diffusion.backbone import Backbone
 from ..errors import AttackError
 from .scene import Defence, Scene
 
-__all__ = ["BY_TRIES", "Pausing", "Shot", "Take", "key_of", "shots_of", "take_of", "verdict"]
+__all__ = ["Pausing", "Shot", "Take", "key_of", "shots_of", "take_of", "verdict"]
 
 _EXPLAINED = 1e-3
 _SEEN_SSIM = 0.8
 _SHOWS_SSIM, _MARGIN = 0.5, 0.1  # of a reconstruction that is not good and yet tells something
-#: Attacks whose budget is a number of tries.
-BY_TRIES = ("pixels", "prior", "baseline")
 _REBUILDS = ("exact", *BY_TRIES)
 _LOOK_S = 0.1
 

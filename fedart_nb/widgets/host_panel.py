@@ -223,8 +223,8 @@ class HostPanel(Panel):
                 "rounds": self._rounds.value,
                 "min_artists": self._min.value,
                 "local_steps": self._steps.value,
+                "join_s": self._join_s,
             }
-            chosen["join_s"] = self._join_s
             if self._noise.value:
                 chosen["artist_epsilon"] = self._epsilon.value
             elif self._q.value:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedart_nb import settings
 from fedart_nb.art import ArtSet
-from fedart_nb.attacks import ThreatModel
+from fedart_nb.attacks import BY_TRIES, ThreatModel
 from fedart_nb.errors import AttackError
 from fedart_nb.events import Note
 from fedart_nb.jobs import Job
@@ -515,8 +515,6 @@ class InversionPanel(Panel):
     def _sync(self) -> None:
         if not hasattr(self, "_round"):
             return
-        from fedart_nb.inversion.shots import BY_TRIES
-
         busy = self.is_busy
         mine = busy and self.job is not None and not self.job.has_ended
         attacking = mine and self.job is not None and self.job.name in ("the attack", "five defences")

@@ -226,7 +226,6 @@ class RoomPanel(Panel):
         with self._lock:
             contribute = bool(self._answer)
             round_.part = "contributing" if contribute else "skipped"
-            self.plan = None
             self._consent_card.layout.display = "none"
         self._sync()
         return contribute

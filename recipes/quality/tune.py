@@ -56,6 +56,7 @@ def main() -> None:
     shared: list[Adapter] = []  # trained when it is first needed
     for text in chosen.tries:
         way, _, settings = text.partition(":")
+        losses: dict[str, float] = {}  # by artist, of ways that end in an adapter for each
         given = dict(pair.split("=") for pair in settings.split(","))
         options = {k: int(v) if k in WHOLE else v if k in WORDS else float(v) for k, v in given.items()}
         rank = options.pop("rank", 4)
@@ -69,7 +70,6 @@ def main() -> None:
                 shared.append(last.shared)
             frozen, begin = (shared if way == "personal" else []), (shared[0] if way == "warm" else start)
             below = [(adapter, 1.0) for adapter in frozen]
-            losses = {}
             for name, one in people.items():
                 made = local(backbone, one.own, begin, seed=1, frozen=below, **options)
                 losses[name] = held_out_losses(backbone, {name: one}, [*frozen, made], draws=1)[name]
@@ -78,7 +78,7 @@ def main() -> None:
             *_, last = federate(backbone, people, Recipe(way, **options), start, seed=1)
             found = loss(last.shared)
         line = {"try": text, "artists": list(people), "backbone": bare, "loss": found, "weights": backbone.sha256[:8]}
-        if way in ("local", "personal", "warm"):
+        if losses:
             line["by_artist"] = {name: round(value, 4) for name, value in losses.items()}
         print(json.dumps(line), flush=True)
         with (Path(__file__).parent / "tried.jsonl").open("a", encoding="utf-8") as file:

@@ -19,8 +19,8 @@ FIRST_PICTURE_S = 150  # 60 s are promised on two idle cores; here other tests m
 pytestmark = [pytest.mark.process, pytest.mark.timeout(420)]
 
 
-def run_all(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **environment: str):
-    """The notebook after Run All, the seconds after which its first picture was there, and the seconds in all."""
+def run_all(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, **environment: str):
+    """The notebook after Run All, and the seconds after which its first picture was there; tells both, and in all."""
     small = {"FEDART_FAST": "1", "FEDART_THREADS": "1", "OMP_NUM_THREADS": "1", "FEDART_HOME": str(tmp_path / "home")}
     for key, value in (small | environment).items():
         monkeypatch.setenv(key, value)
@@ -33,7 +33,9 @@ def run_all(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **enviro
 
     client = NotebookClient(notebook, timeout=150, resources={"metadata": {"path": tmp_path}}, on_cell_executed=look)
     client.execute()
-    return notebook, pictures[0], time.monotonic() - started
+    with capsys.disabled():
+        print(f"\n{name}: first picture after {pictures[0]:.0f} s, all cells after {time.monotonic() - started:.0f} s")
+    return notebook, pictures[0]
 
 
 def html(notebook) -> str:
@@ -45,9 +47,7 @@ def html(notebook) -> str:
 
 
 def test_the_first_adapter_from_top_to_bottom(tmp_path, monkeypatch, capsys):
-    notebook, first_s, wall_s = run_all("01-first-adapter", tmp_path, monkeypatch)
-    with capsys.disabled():
-        print(f"\n01-first-adapter: first picture after {first_s:.0f} s, all cells after {wall_s:.0f} s")
+    notebook, first_s = run_all("01-first-adapter", tmp_path, monkeypatch, capsys)
     assert first_s < FIRST_PICTURE_S
     assert (tmp_path / "home" / "sessions" / "Me" / "personal" / "pytorch_lora_weights.safetensors").is_file()
     assert "with your adapter" in str(notebook.cells)
@@ -55,17 +55,13 @@ def test_the_first_adapter_from_top_to_bottom(tmp_path, monkeypatch, capsys):
 
 def test_rounds_together_for_a_lone_reader(tmp_path, monkeypatch, capsys):
     with relay_process(tmp_path / "relay") as url:
-        notebook, _, wall_s = run_all("04-rounds-together", tmp_path, monkeypatch, FEDART_RELAY=url)
-    with capsys.disabled():
-        print(f"\n04-rounds-together: all cells after {wall_s:.0f} s")
+        notebook, _ = run_all("04-rounds-together", tmp_path, monkeypatch, capsys, FEDART_RELAY=url)
     for stage in ("backbone", "own adapter alone", "shared", "shared + personal"):
         assert f"red apple, {stage}, Ada" in html(notebook)
 
 
 def test_what_the_relay_saw_from_top_to_bottom(tmp_path, monkeypatch, capsys):
-    notebook, _, wall_s = run_all("05-what-the-relay-saw", tmp_path, monkeypatch, FEDART_RELAY="")
-    with capsys.disabled():
-        print(f"\n05-what-the-relay-saw: all cells after {wall_s:.0f} s")
+    notebook, _ = run_all("05-what-the-relay-saw", tmp_path, monkeypatch, capsys, FEDART_RELAY="")
     assert "What the relay holds of it" in html(notebook)
     assert "Your update lies open" not in html(notebook), "nobody colludes at first"
     assert "0 collude: correlation" in str(notebook.cells)
@@ -73,9 +69,7 @@ def test_what_the_relay_saw_from_top_to_bottom(tmp_path, monkeypatch, capsys):
 
 
 def test_what_an_update_gives_away_from_top_to_bottom(tmp_path, monkeypatch, capsys):
-    notebook, _, wall_s = run_all("02-what-an-update-gives-away", tmp_path, monkeypatch, FEDART_RELAY="")
-    with capsys.disabled():
-        print(f"\n02-what-an-update-gives-away: all cells after {wall_s:.0f} s")
+    notebook, _ = run_all("02-what-an-update-gives-away", tmp_path, monkeypatch, capsys, FEDART_RELAY="")
     told = str(notebook.cells)
     assert "not recovered by this attack within this budget" in told.lower()
     assert "Identification, on the update that the pixel attack could not read:" in told
@@ -84,9 +78,7 @@ def test_what_an_update_gives_away_from_top_to_bottom(tmp_path, monkeypatch, cap
 
 
 def test_noise_that_protects_from_top_to_bottom(tmp_path, monkeypatch, capsys):
-    notebook, _, wall_s = run_all("03-noise-that-protects", tmp_path, monkeypatch)
-    with capsys.disabled():
-        print(f"\n03-noise-that-protects: all cells after {wall_s:.0f} s")
+    notebook, _ = run_all("03-noise-that-protects", tmp_path, monkeypatch, capsys)
     told = str(notebook.cells)
     assert "step 3: signal" in told
     assert "times your signal" in told
@@ -95,9 +87,7 @@ def test_noise_that_protects_from_top_to_bottom(tmp_path, monkeypatch, capsys):
 
 
 def test_your_style_stays_yours_from_top_to_bottom(tmp_path, monkeypatch, capsys):
-    notebook, _, wall_s = run_all("06-your-style-stays-yours", tmp_path, monkeypatch, FEDART_RELAY="")
-    with capsys.disabled():
-        print(f"\n06-your-style-stays-yours: all cells after {wall_s:.0f} s")
+    notebook, _ = run_all("06-your-style-stays-yours", tmp_path, monkeypatch, capsys, FEDART_RELAY="")
     told = str(notebook.cells)
     assert "at the relay since: 0 messages, 0 bytes" in told
     assert "shared + your personal" in html(notebook)
@@ -107,9 +97,7 @@ def test_your_style_stays_yours_from_top_to_bottom(tmp_path, monkeypatch, capsys
 
 
 def test_consent_withdrawal_fairness_from_top_to_bottom(tmp_path, monkeypatch, capsys):
-    notebook, _, wall_s = run_all("07-consent-withdrawal-fairness", tmp_path, monkeypatch, FEDART_RELAY="")
-    with capsys.disabled():
-        print(f"\n07-consent-withdrawal-fairness: all cells after {wall_s:.0f} s")
+    notebook, _ = run_all("07-consent-withdrawal-fairness", tmp_path, monkeypatch, capsys, FEDART_RELAY="")
     told = str(notebook.cells)
     assert "Round 1 is over, and round 2 asks." in told
     assert "188 pictures; left out" in told

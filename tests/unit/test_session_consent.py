@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -48,6 +47,17 @@ def others(enter: Enter, run: Run, *names: str) -> list[Future[list[Any]]]:
     for session in sessions:
         session.consent.stand()
     return [run(session.rounds()) for session in sessions]
+
+
+def run_room(relay: MemoryRelay, host: Host, run: Run, sessions: list[Session]) -> tuple[list[str], list[list[Any]]]:
+    """The host's rounds, then everybody's, once the host has opened its room (again); its notes, and their events."""
+    seen = relay.connect(host.identity).log()["messages"][-1]["seq"]
+    looking, hosting, opened = relay.connect(sessions[0].identity), run(host.rounds()), False
+    while not opened and (delivered := looking.receive(seen, DEADLINE_S)):
+        opened, seen = any(envelope.kind == "plan" for _, envelope in delivered), delivered[-1].seq
+    assert opened, "the host opened no round"
+    events = [future.result(DEADLINE_S) for future in [run(session.rounds()) for session in sessions]]
+    return [str(e) for e in hosting.result(DEADLINE_S) if isinstance(e, Note)], events
 
 
 def kinds_sent(relay: MemoryRelay, host: Host, session: Session) -> list[str]:
@@ -239,24 +249,15 @@ def test_after_the_room_was_closed_an_artist_can_still_withdraw_and_the_others_c
     sessions = [enter(name) for name in ("Ada", "Ben", "Cy", "Dee")]
     for session in sessions:
         session.consent.stand()
-    hosting = run(host.rounds())
-    for future in [run(session.rounds()) for session in sessions]:
-        future.result(DEADLINE_S)
-    hosting.result(DEADLINE_S)
+    run_room(relay, host, run, sessions)
     *rest, dee = sessions
     before = host.shared
     dee.leave(withdraw=True)
 
-    hosting = run(host.rounds())
-    looking = relay.connect(rest[0].identity)
-    seen = looking.receive(0, 0)[-1].seq
-    while not any(e.kind == "plan" for _, e in looking.receive(seen, DEADLINE_S)):
-        pass
-    again = [run(session.rounds()) for session in rest]
-    notes = [str(e) for e in hosting.result(DEADLINE_S) if isinstance(e, Note)]
+    notes, events = run_room(relay, host, run, rest)
     assert any("Dee withdraws. The room goes back to round 1" in text for text in notes)
-    for future in again:
-        closed = [e for e in future.result(DEADLINE_S) if isinstance(e, RoundClosed)]
+    for told_to in events:
+        closed = [e for e in told_to if isinstance(e, RoundClosed)]
         assert [one.contributors for one in closed] == [3]
     assert host.shared is not None
     assert before is not None
@@ -274,30 +275,18 @@ def test_who_withdrew_may_come_again_contribute_and_withdraw_again(
         session.consent.stand()
     *rest, dee = sessions
 
-    def rounds(everybody: list[Session]) -> list[str]:
-        """Everybody's rounds, those of the host first; a room that was closed is opened again by its host."""
-
-        def plans() -> int:
-            return [m["kind"] for m in relay.connect(host.identity).log()["messages"]].count("plan")
-
-        before, hosting, until = plans(), run(host.rounds()), time.monotonic() + DEADLINE_S
-        while plans() == before and time.monotonic() < until:
-            time.sleep(0.05)
-        for future in [run(session.rounds()) for session in everybody]:
-            future.result(DEADLINE_S)
-        return [str(e) for e in hosting.result(DEADLINE_S) if isinstance(e, Note)]
-
-    rounds(sessions)
+    run_room(relay, host, run, sessions)
     dee.leave(withdraw=True)
     dee.join(transport=relay.connect(dee.identity))
     dee.consent.stand()
-    notes = rounds(sessions)
+    notes, _ = run_room(relay, host, run, sessions)
     assert len([note for note in notes if "goes back to round 1" in note]) == 1, "one word is followed once"
     assert rest[0].side is not None
     assert rest[0].side.contributors == 4
     assert dee.consent.rounds_with(dee.consent.room) == (1,)
     dee.leave(withdraw=True)
-    assert len([note for note in rounds(rest) if "goes back to round 1" in note]) == 1
+    notes, _ = run_room(relay, host, run, rest)
+    assert len([note for note in notes if "goes back to round 1" in note]) == 1
     assert host.plan is not None
     assert host.plan.rewound == rest[0].side.rewound == 2
     assert rest[0].side.contributors == 3

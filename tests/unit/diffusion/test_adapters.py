@@ -33,6 +33,18 @@ def test_the_same_seed_gives_the_same_adapter(backbone: Backbone) -> None:
     assert initial_adapter(backbone, seed=3).digest != initial_adapter(backbone, seed=4).digest
 
 
+def test_what_two_adapters_differ_by_brings_the_one_to_the_other_and_the_rest_stays(backbone: Backbone) -> None:
+    start, moved = initial_adapter(backbone), trained_like(backbone, 2)
+    change = {f"{start.part}.{name}": delta for name, delta in moved.minus(start).items()}
+    both = start.plus(change)
+    for name, value in moved.tensors.items():
+        np.testing.assert_allclose(both.tensors[name], value, atol=1e-6)
+    name, delta = next(iter(change.items()))
+    one = start.plus({name: delta})
+    changed = [n for n in start.tensors if not np.array_equal(one.tensors[n], start.tensors[n])]
+    assert [f"{start.part}.{n}" for n in changed] == [name]
+
+
 def test_attention_and_up_convolutions_are_adapted_and_nothing_else(backbone: Backbone) -> None:
     modules = {name.split(".lora_")[0] for name in initial_adapter(backbone).tensors}
     assert any("attn2.to_k" in m for m in modules)
