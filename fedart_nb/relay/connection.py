@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
-import ipaddress
 import random
 import re
 import ssl
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from fedart_nb.errors import RelayError, RelayRefused, RelayUnreachable, TooLarge, WireError
-from fedart_nb.relay.invite import check_url
+from fedart_nb.relay.invite import check_url, is_loopback
 from fedart_nb.relay.signing import WINDOW_S, signature_headers
 from fedart_nb.relay.tls import not_trusted, pinned_context, raise_if_not_trusted
 from fedart_nb.relay.wire import canonical_json, parse_json, sha256_hex
@@ -211,7 +210,9 @@ class Connection:
         return httpx.Client(
             headers={"accept-encoding": "identity"},  # sizes on the wire are the sizes announced
             timeout=self._timeout_s,
-            trust_env=not _is_loopback(self.url),  # an office proxy knows nothing of this machine
+            trust_env=not is_loopback(
+                urlsplit(self.url).hostname or ""
+            ),  # an office proxy knows nothing of this machine
             follow_redirects=False,
             verify=verify,
         )
@@ -260,11 +261,3 @@ def _pieces(body: bytes | memoryview) -> Iterator[bytes]:
     view = memoryview(body)
     for start in range(0, len(view), _CHUNK_BYTES):
         yield bytes(view[start : start + _CHUNK_BYTES])
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -6,6 +6,7 @@ has a certificate that nobody vouches for: then this fingerprint does.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from fedart_nb.errors import WireError
 from fedart_nb.relay.wire import check_id, check_room
 
-__all__ = ["Address", "Invite", "check_token", "check_url", "new_token"]
+__all__ = ["Address", "Invite", "check_token", "check_url", "is_loopback", "new_token"]
 
 _EXAMPLE = "fedart+http://127.0.0.1:8765/<room>#token=...&host=..."
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
@@ -134,3 +135,15 @@ def _check_cert(url: str, cert: str | None) -> str | None:
     if not _FINGERPRINT.fullmatch(cert):
         raise WireError(f"cert is {cert[:80]!r}; expected a fingerprint of 64 hex digits. Copy the whole link.")
     return cert
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this machine's own.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("relay.example")
+    (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

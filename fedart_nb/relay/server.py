@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedart_nb.errors import RelayError
 from fedart_nb.relay.app import LOGGER_NAME, app, end_waiting
+from fedart_nb.relay.invite import is_loopback
 from fedart_nb.relay.limits import Limits
 from fedart_nb.relay.tls import Certificate
 
@@ -225,7 +225,7 @@ def _server(
 
 
 def _listen(host: str, port: int, may_be_public: bool) -> socket.socket:
-    if not may_be_public and not _is_loopback(host):
+    if not may_be_public and not is_loopback(host):
         raise RelayError(
             f"The relay would listen on {host!r}, where others can reach it and read along. Say --tls-self-signed, or "
             "--tls-cert and --tls-key; or listen on 127.0.0.1 behind a proxy that has TLS; or say "
@@ -244,13 +244,6 @@ def _listen(host: str, port: int, may_be_public: bool) -> socket.socket:
             listener.close()
         raise RelayError(f"The relay cannot listen on {host}:{port}: {error}. Choose another port.") from error
     return listener
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _url(listener: socket.socket, root_path: str, tls: Certificate | None) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import math
 import secrets
@@ -22,6 +20,7 @@ from ..secagg.encoding import FixedPoint
 from ..secagg.identity import Identity, identity_id
 from .keeper import Keeper, MemoryKeeper
 from .noised import NoisedWords, noise_stream
+from .payload import bytes_in, text_of
 from .plan import METRICS, RoundPlan
 from .rewinding import withdrawal, withdrawn
 from .rules import rule_of
@@ -174,7 +173,7 @@ class ArtistSide:
         self._answers[self.plan.digest] = contribute
         body: dict[str, Any] = {"contribute": contribute}
         if contribute:
-            body["data"] = _text(self._secure().advertise())
+            body["data"] = text_of(self._secure().advertise())
         return self._reply("advertise", body)
 
     def progress(self, step: int, of: int) -> Envelope:
@@ -380,12 +379,12 @@ class ArtistSide:
         if envelope.kind == "roster":
             artists = envelope.body.get("artists")
             if isinstance(artists, list) and self.me in artists:
-                out = [self._reply("share", {"data": _text(client.share(_data(envelope)))})]
+                out = [self._reply("share", {"data": text_of(client.share(bytes_in(envelope)))})]
                 entries = client.roster.entries if client.roster else ()
                 self.artists = tuple(entry.id for entry in entries)
                 self._code = layout(plan, unpack(shared), len(entries))
         elif envelope.kind == "share":
-            client.receive(_data(envelope))
+            client.receive(bytes_in(envelope))
             if plan.digest not in self._sent:
                 self.task = Task(plan, unpack(shared))
         elif envelope.kind == "consistency":
@@ -394,9 +393,9 @@ class ArtistSide:
                 self.task = None
                 self._warn(f"Round {plan.number} goes on without your update; it came too late or not at all.")
                 return []
-            out = [self._reply("consistency", {"data": _text(client.confirm(_data(envelope)))})]
+            out = [self._reply("consistency", {"data": text_of(client.confirm(bytes_in(envelope)))})]
         elif envelope.kind == "unmask" and client.counted_ids:
-            out = [self._reply("unmask", {"data": _text(client.unmask(_data(envelope)))})]
+            out = [self._reply("unmask", {"data": text_of(client.unmask(bytes_in(envelope)))})]
         for sentence in client.warnings[warned:]:
             self._warn(sentence)
         return out
@@ -503,15 +502,3 @@ class ArtistSide:
             body=body,
             attachments=attachments or {},
         )
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _data(envelope: Envelope) -> bytes:
-    text = envelope.body.get("data")
-    try:
-        return base64.b64decode(text, validate=True)  # type: ignore[arg-type]
-    except (TypeError, ValueError, binascii.Error):
-        raise RoundError(f"The {envelope.kind} message carries no base64 text in 'data'.") from None

@@ -5,8 +5,6 @@ It sees masked vectors and their sum, never a single update: see `fedart_nb.seca
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +16,7 @@ from ..relay.wire import Envelope
 from ..secagg.identity import Identity
 from ..secagg.server import SecAggServer
 from .leaving import MESSAGE_BYTES
+from .payload import bytes_in, text_of
 from .plan import RoundPlan
 from .rules import aggregate, server_step
 from .tensors import metadata_of, pack, unpack
@@ -218,7 +217,7 @@ class RoundEngine:
         else:
             take = {"share": self._sum.share, "consistency": self._sum.confirm, "unmask": self._sum.unmask}[kind]
             if self.phase not in (Phase.DONE, Phase.ABORTED) and not self._too_late(kind, sender):
-                take(sender, _data(envelope))
+                take(sender, bytes_in(envelope))
                 member.state = "sent" if kind in ("consistency", "unmask") else "contributes"
 
     def _hello(self, envelope: Envelope) -> None:
@@ -240,7 +239,7 @@ class RoundEngine:
                 return  # a kernel that came back and answers again
             raise RoundError(f"Round {self.plan.number} is already under way; you take part from the next one on.")
         if contributes:
-            self._sum.advertise(member.id, _data(envelope))
+            self._sum.advertise(member.id, bytes_in(envelope))
         self._answers[member.id] = contributes
         member.state = "contributes" if contributes else "skips"
         member.progress = 0.0
@@ -400,7 +399,7 @@ class RoundEngine:
 
     def _said(self, kind: str, artists: tuple[str, ...], data: bytes, *, to: str = "all") -> Envelope:
         """A decision, readable in the log: who, and the protocol's message."""
-        body = {"plan_digest": self.plan.digest, _LISTS[kind]: list(artists), "data": base64.b64encode(data).decode()}
+        body = {"plan_digest": self.plan.digest, _LISTS[kind]: list(artists), "data": text_of(data)}
         return self._envelope(kind, to, body)
 
     def _refuse(self, envelope: Envelope, reason: str) -> Envelope:
@@ -427,11 +426,3 @@ _TAKEN = ("advertise", "share", "update", "consistency", "unmask")
 _LISTS = {"roster": "artists", "share": "dealers", "consistency": "survivors", "unmask": "signers"}
 #: An artist's kind of message to the host's kind that ends the waiting for it.
 _CLOSED_BY = {"share": "share", "update": "consistency", "consistency": "unmask"}
-
-
-def _data(envelope: Envelope) -> bytes:
-    text = envelope.body.get("data")
-    try:
-        return base64.b64decode(text, validate=True)  # type: ignore[arg-type]
-    except (TypeError, ValueError, binascii.Error):
-        raise RoundError(f"The {envelope.kind} message carries no base64 text in 'data'.") from None
