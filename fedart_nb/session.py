@@ -212,7 +212,8 @@ class Session:
         """Train the personal adapter, on top of the frozen shared one where there is one. It never leaves this kernel.
 
         `on_shared=False` trains on the bare backbone, `without_me=True` on `rest_of_world`: what the others taught.
-        With `TrainConfig(apart=...)` it is kept out of what the shared adapter writes already. The state is kept in the
+        With `TrainConfig(apart=...)` it is kept out of what the shared adapter writes already, with `style_tokens=4` a
+        style token learns beside it, which never leaves this kernel either. The state is kept in the
         session folder every `config.validate_every` steps and where training is stopped, so that it also survives a
         kernel restart: pass `resume=session.resumable`, and `config` only for another number of steps.
 
@@ -325,7 +326,8 @@ class Session:
         """Write both adapters at their weights as one, for any tool that reads LoRA files; returns its file.
 
         `how`: "cat" does exactly what they do together, "svd" nearly, at a smaller `rank` (`compose`). The file holds
-        what the personal adapter learnt: whoever gets it can draw in this artist's hand.
+        what the personal adapter learnt: whoever gets it can draw in this artist's hand. A style token is in it too;
+        other tools pass it by, or take it as README says.
         """
         return compose(self.adapters(shared=shared, personal=personal), how, rank=rank).save(folder)
 

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -161,7 +163,9 @@ SelfCheck(
 
 # %% [markdown]
 # `session.train_personal(without_me=True)` trains your own adapter on that rest; `TrainConfig(apart=...)` keeps it out of
-# the directions that the shared one writes already.
+# the directions that the shared one writes already, and `TrainConfig(style_tokens=4)` learns a **style token** beside it:
+# four vectors that are added to every caption, as if you said *in my hand* each time. It stays here too: an update that
+# holds one cannot be made, and your kernel refuses a shared adapter that brings one along.
 #
 # ## 6. One file for the road
 #

@@ -26,6 +26,7 @@ from .families import ATTENTION, ATTENTION_AND_UP_CONVOLUTIONS
 
 __all__ = [
     "ATTENTION_AND_UP_CONVOLUTIONS",
+    "STYLE_TOKEN",
     "Adapter",
     "AdapterConfig",
     "attached",
@@ -37,6 +38,9 @@ __all__ = [
 _FILE_NAME = "pytorch_lora_weights.safetensors"
 _MAX_RANK = 128
 _PARTS = ("unet", "transformer")
+
+#: A style token's name in files. Other tools take the tensors of the networks that they know, and pass it by.
+STYLE_TOKEN = "style.lora_token"  # noqa: S105 - no secret
 
 _Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -79,6 +83,10 @@ class Adapter:
     (out, rank), convolutions carry two more axes. `part` is the pipeline's network that they belong to ("unet" or
     "transformer"), and the prefix of their names in files and on the wire. With a `core` the tensors are
     `<module>.lora_core.weight` alone, (rank, rank): `expanded` gives the ordinary adapter.
+
+    `token`, (k, width), is a learned style token (`TrainConfig.style_tokens`): its rows are added to the last k places
+    of every caption's embeddings, which mostly pad. A soft prompt (Lester et al. 2104.08691) of one artist's, as the
+    clients' embeddings of SPIRE (2506.12303) are. It is personal: there is no update (`minus`) of an adapter with one.
     """
 
     tensors: _Tensors = field(repr=False)
@@ -86,6 +94,7 @@ class Adapter:
     backbone_sha256: str
     part: str = "unet"
     core: Core | None = None
+    token: NDArray[np.float32] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.core is not None:
@@ -94,19 +103,25 @@ class Adapter:
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return sum(a.size for a in self.tensors.values())
+        return sum(a.size for a in self._all().values())
 
     @property
     def digest(self) -> str:
         """SHA-256 of the weights in name order: equal digests, equal adapters."""
         digest = hashlib.sha256()
-        for name in sorted(self.tensors):
-            digest.update(f"{name}{self.tensors[name].shape}".encode())
-            digest.update(np.ascontiguousarray(self.tensors[name], "<f4").data)
+        for name, value in sorted(self._all().items()):
+            digest.update(f"{name}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value, "<f4").data)
         return digest.hexdigest()
 
     def minus(self, other: Adapter) -> dict[str, NDArray[np.float32]]:
-        """The update: this adapter's tensors less another's of the same shape."""
+        """The update: this adapter's tensors less another's of the same shape.
+
+        Raises:
+            AdapterError: other modules, or a style token, which no update holds.
+        """
+        if self.token is not None or other.token is not None:
+            raise AdapterError("A style token is personal and no part of an update. Train with style_tokens=0.")
         if self.tensors.keys() != other.tensors.keys():
             raise AdapterError("These adapters have different modules; train both from the same AdapterConfig.")
         return {name: self.tensors[name] - other.tensors[name] for name in self.tensors}
@@ -125,7 +140,7 @@ class Adapter:
         if self.core is None:
             return self
         config = replace(self.config, core_seed=None)
-        return Adapter(self.core.lora(self.tensors), config, self.backbone_sha256, self.part)
+        return replace(self, tensors=self.core.lora(self.tensors), config=config, core=None)
 
     def to_bytes(self) -> bytes:
         """Safetensors with the names that diffusers' `load_lora_weights` reads, and our configuration as metadata.
@@ -140,8 +155,12 @@ class Adapter:
             lora = {"r": self.config.rank, "lora_alpha": self.config.alpha, "target_modules": _modules(self.tensors)}
             metadata["lora_adapter_metadata"] = json.dumps({f"{self.part}.{key}": value for key, value in lora.items()})
         metadata["fedart"] = json.dumps(ours)
-        named = {f"{self.part}.{name}": np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}
+        prefixed = {STYLE_TOKEN: STYLE_TOKEN} | {name: f"{self.part}.{name}" for name in self.tensors}
+        named = {prefixed[name]: np.ascontiguousarray(value) for name, value in sorted(self._all().items())}
         return save_safetensors(named, metadata=metadata)
+
+    def _all(self) -> _Tensors:
+        return self.tensors if self.token is None else {**self.tensors, STYLE_TOKEN: self.token}
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Adapter:
@@ -159,7 +178,9 @@ class Adapter:
             core = Core.from_body(ours["core"]) if "core" in ours else None
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise AdapterError(f"These {len(data):,} bytes are no adapter of ours ({type(error).__name__}).") from error
-        tensors = {}
+        tensors, token = {}, named.pop(STYLE_TOKEN, None)
+        if token is not None and not (token.ndim == 2 and np.isfinite(token).all()):
+            raise AdapterError(f"The style token is damaged: {token.shape}, expected finite numbers, (places, width).")
         part = next(iter(named), "").partition(".")[0]
         for name, array in named.items():
             if part not in _PARTS or not name.startswith(f"{part}.") or ".lora_" not in name:
@@ -167,7 +188,7 @@ class Adapter:
             if not np.isfinite(array).all():
                 raise AdapterError(f"{name!r} holds values that are not finite; the adapter is damaged.")
             tensors[name.removeprefix(f"{part}.")] = array.astype(np.float32)
-        return cls(tensors, config, sha256, part, core)
+        return cls(tensors, config, sha256, part, core, None if token is None else token.astype(np.float32))
 
     def save(self, folder: str | Path) -> Path:
         """Write `pytorch_lora_weights.safetensors` into `folder`, atomically; `load_lora_weights(folder)` reads it."""
@@ -258,8 +279,9 @@ def attached(
 ) -> Iterator[list[str]]:
     """Attach adapters with weights for the time of the `with` block: W + sum_i w_i (alpha_i / r_i) B_i A_i, exactly.
 
-    Yields the adapters' names in the network. Only the one at index `trainable` gets gradients; of a core, only R. The
-    backbone's lock is held, and the network is left as it was found.
+    Their style tokens are added to what the denoiser is told, w_i times each. Yields the adapters' names in the
+    network. Only the one at index `trainable` gets gradients; of a core, only R. The backbone's lock is held, and the
+    network is left as it was found.
 
     Raises:
         AdapterError: an adapter was made for another backbone, or its shapes do not fit.
@@ -269,12 +291,15 @@ def attached(
         denoiser = backbone.denoiser
         _refuse_if_busy(backbone)
         try:
-            for index, (adapter, _) in enumerate(adapters):
+            for index, (adapter, weight) in enumerate(adapters):
                 names.append(f"adapter_{index}")
                 if adapter.core is not None and index == trainable:
                     _load_core(backbone, names[-1], adapter, adapter.core)
                 else:
                     _load(backbone, names[-1], adapter.expanded())
+                if adapter.token is not None:
+                    token = torch.tensor(adapter.token, device=backbone.device)
+                    backbone.tokens[names[-1]] = torch.nn.Parameter(token, index == trainable), weight
             if names:
                 denoiser.set_adapters(names, [weight for _, weight in adapters])
             for key, parameter in denoiser.named_parameters():
@@ -282,6 +307,7 @@ def attached(
                 parameter.requires_grad_(learns and (adapters[trainable or 0][0].core is None or ".core." in key))
             yield names
         finally:
+            backbone.tokens.clear()
             if names:
                 denoiser.delete_adapters([name for name in names if name in getattr(denoiser, "peft_config", {})])
             denoiser.requires_grad_(False)

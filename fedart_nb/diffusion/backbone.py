@@ -42,6 +42,7 @@ class Backbone:
         name: folder name or hub id, for people.
         family: what is particular to its kind of pipeline (`families.py`).
         lock: held while adapters are attached, so that two jobs never train on one network at once.
+        tokens: style tokens, (k, width), and weights of the adapters that are attached now, by their names.
 
     Example:
         >>> backbone = Backbone.embedded()
@@ -57,6 +58,7 @@ class Backbone:
         step_px = self.family.size_step_px(pipeline)
         if size_px is not None and (size_px < step_px or size_px % step_px):
             raise BackboneError(f"size_px is {size_px}; {name!r} works at multiples of {step_px} px.")
+        self.tokens: dict[str, tuple[torch.nn.Parameter, float]] = {}
         self._asked_px = size_px
         for part in self._parts().values():
             part.requires_grad_(False)
@@ -264,6 +266,8 @@ class Backbone:
         t = torch.as_tensor(t, device=x.device).expand(len(x))
         mixed = torch.is_grad_enabled() and self.dtype != torch.float32
         told = conditioning.to(x.device, self.dtype)
+        for token, weight in self.tokens.values():
+            told = told.styled(weight * token)
         with torch.autocast(x.device.type, self.dtype) if mixed else nullcontext():  # an outer autocast stays in force
             out: torch.Tensor = self.family.predict(self.pipeline, x.to(self.dtype), t, told)
         return out

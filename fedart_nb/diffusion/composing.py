@@ -4,7 +4,7 @@
 
 `cat` puts the factors side by side, [w_1 s_1 B_1 | w_2 s_2 B_2] [A_1; A_2]: exact, and ranks add up. `svd` cuts that
 sum to a rank (Eckart & Young 1936). What other tools call "linear" adds A to A and B to B, whose product has cross
-terms B_1 A_2 that nobody trained: it is refused.
+terms B_1 A_2 that nobody trained: it is refused. Style tokens are added up; only this package reads them from the file.
 """
 
 from __future__ import annotations
@@ -61,13 +61,15 @@ def compose(adapters: Sequence[tuple[Adapter, float]], how: Way = "cat", *, rank
     targets = list(dict.fromkeys(adapter.config.targets for adapter, _ in parts))
     joined = targets[0] if len(targets) == 1 else "|".join(f"(?:{one})" for one in targets)
     tensors: dict[str, _Array] = {}
+    token = _token_of(parts)
     for module in sorted({name.split(".lora_")[0] for adapter, _ in parts for name in adapter.tensors}):
         A, B, shapes = _side_by_side(parts, module)
         if how == "svd":
             A, B = _nearest(A, B, rank)
         tensors[f"{module}.lora_A.weight"] = A.reshape(rank, *shapes[0][1:]).astype(np.float32)
         tensors[f"{module}.lora_B.weight"] = B.reshape(shapes[1][0], rank, *shapes[1][2:]).astype(np.float32)
-    return Adapter(tensors, AdapterConfig(rank, float(rank), joined), first.backbone_sha256, first.part)
+    config = AdapterConfig(rank, float(rank), joined)
+    return Adapter(tensors, config, first.backbone_sha256, first.part, token=token)
 
 
 def span_of(adapter: Adapter) -> dict[str, _Array]:
@@ -106,6 +108,17 @@ def _side_by_side(
         rows.append(np.zeros((rank, like[a][0].size)) if A is None else A.reshape(rank, -1).astype(np.float64))
         columns.append(np.zeros((len(like[b]), rank)) if B is None else scale * B.reshape(-1, rank).astype(np.float64))
     return np.concatenate(rows), np.concatenate(columns, axis=1), (like[a].shape, like[b].shape)
+
+
+def _token_of(parts: Sequence[tuple[Adapter, float]]) -> _Array | None:
+    """The weighted sum of style tokens, aligned at their ends as they are when they act; None where there is none."""
+    told = [weight * adapter.token for adapter, weight in parts if adapter.token is not None]
+    if not told:
+        return None
+    total = np.zeros(max(token.shape for token in told), np.float32)
+    for token in told:
+        total[len(total) - len(token) :] += token
+    return total
 
 
 def _nearest(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from ..errors import BackboneError
+from ..errors import AdapterError, BackboneError
 
 __all__ = ["ATTENTION", "ATTENTION_AND_UP_CONVOLUTIONS", "FAMILIES", "Conditioning", "Family", "family_of"]
 
@@ -60,6 +60,21 @@ class Conditioning:
     def repeat(self, n: int) -> Conditioning:
         """A single row n times, without copying it."""
         return Conditioning(**{name: value.expand(n, *value.shape[1:]) for name, value in self._present().items()})
+
+    def styled(self, token: torch.Tensor) -> Conditioning:
+        """With a style token, (k, width), added to the last k places of every row's embeddings.
+
+        Raises:
+            AdapterError: it is not as wide as the embeddings, or longer than they are.
+        """
+        k, (_, places, width) = len(token), self.embeddings.shape
+        if token.shape != (k, width) or not 1 <= k <= places:
+            raise AdapterError(
+                f"The style token is {tuple(token.shape)}; captions of this backbone have {places} places of width "
+                f"{width}. Load the backbone that it was trained on."
+            )
+        before, last = self.embeddings[:, :-k], self.embeddings[:, -k:]
+        return replace(self, embeddings=torch.cat([before, last + token.to(last)], dim=1))
 
     def where(self, chosen: torch.Tensor, other: Conditioning) -> Conditioning:
         """Its own rows where `chosen` (bool, (n,)), the other's elsewhere; a single row of `other` serves all."""

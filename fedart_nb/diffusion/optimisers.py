@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,9 @@ _INNER = "__bnb_optimizer_quant_state__"  # bitsandbytes keeps its moments one d
 
 
 def optimiser_of(
-    parameters: Iterable[torch.nn.Parameter], *, learning_rate: float, eight_bit: bool = False
+    groups: Sequence[Sequence[torch.nn.Parameter]], *, learning_rate: float, eight_bit: bool = False
 ) -> torch.optim.Optimizer:
-    """AdamW without weight decay (Loshchilov & Hutter 1711.05101).
+    """AdamW without weight decay (Loshchilov & Hutter 1711.05101), over groups that may get rates of their own.
 
     `eight_bit` keeps the moments of tensors of 4,096 values or more in 8 bits, with a scale for each block (Dettmers et
     al. 2110.02861): 2 bytes a parameter instead of 8.
@@ -25,9 +25,10 @@ def optimiser_of(
     Raises:
         MissingExtra: `eight_bit` without bitsandbytes.
     """
+    parameters = [{"params": list(group)} for group in groups]
     if not eight_bit:
-        parameters = list(parameters)
-        fused = all(p.device.type == "cpu" for p in parameters) or None  # one call for all; elsewhere torch knows best
+        on_cpu = all(p.device.type == "cpu" for group in groups for p in group)
+        fused = on_cpu or None  # one call for all; elsewhere torch knows best
         return torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0, fused=fused)
     try:
         from bitsandbytes.optim import AdamW8bit

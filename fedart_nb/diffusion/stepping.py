@@ -84,12 +84,13 @@ def agreed_privacy(
     seed: int | None,
     paid: bool,
     apart: float = 0.0,
+    style_tokens: int = 0,
 ) -> PrivateTraining | None:
     """How to train privately, or None. What was `begun` privately goes on so.
 
     Raises:
-        PrivacyError: other settings than those that training was begun with, a seed or `TrainConfig.apart` beside
-            noise, or a ledger and nothing to pay for.
+        PrivacyError: other settings than those that training was begun with, a seed, `TrainConfig.apart` or
+            `TrainConfig.style_tokens` beside noise, or a ledger and nothing to pay for.
     """
     if resumed and asked is not None and asked != begun:
         raise PrivacyError(f"Training was begun with {begun}; asked for was {asked}. Start anew to change it.")
@@ -100,6 +101,11 @@ def agreed_privacy(
         raise PrivacyError(
             f"apart is {apart:g}; private training clips the gradients of pictures, and this one is no picture's. "
             "Leave apart at 0."
+        )
+    if private is not None and style_tokens:
+        raise PrivacyError(
+            f"style_tokens is {style_tokens}; private training clips and noises the gradients of LoRA layers, and a "
+            "token is none. Leave style_tokens at 0."
         )
     if private is not None and private.noise_multiplier and seed is not None:
         raise PrivacyError(

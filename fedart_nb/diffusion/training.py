@@ -23,7 +23,7 @@ from .. import settings
 from ..errors import FedArtError, TrainingError
 from ..events import Step, Trained
 from ..privacy.ledger import Ledger
-from .adapters import Adapter, AdapterConfig, attached, initial_adapter
+from .adapters import STYLE_TOKEN, Adapter, AdapterConfig, attached, initial_adapter
 from .apart import Apart
 from .backbone import Backbone
 from .cores import tensor_name
@@ -52,6 +52,10 @@ _MAX_VALIDATION_PICTURES = 32
 _FEW_POSITIONS = 1024
 
 
+#: Embeddings are of order one, and LoRA's factors far smaller.
+TOKEN_RATE = 3.0
+_MOST_TOKENS = 64
+
 _LIMITS = (
     ("steps", 1, 100_000),
     ("batch", 1, 1024),
@@ -73,6 +77,8 @@ class TrainConfig:
     and going on in the same direction gets nearer to it. Losses are those of the adapter as trained.
     `apart` above 0 keeps what the adapter's B writes out of what the frozen adapters' B write (in spirit HiLoRA's
     orthogonal levels): `apart` * sum over modules of |Q^T B|^2 joins the loss, Q a basis of theirs. It is not reported.
+    `style_tokens`: so many places of the captions' embeddings learn too (`Adapter.token`), from zeros, which change
+    nothing, at `TOKEN_RATE` times the learning rate. 0 leaves an adapter's token as it is.
     """
 
     steps: int = 100
@@ -87,6 +93,7 @@ class TrainConfig:
     timestep_shift: float = 1.0
     emphasis: float = 1.0
     apart: float = 0.0
+    style_tokens: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in _LIMITS:
@@ -95,6 +102,10 @@ class TrainConfig:
                 raise TrainingError(f"{name} is {value!r}; expected a number from {low} to {high}.")
         if not 0 <= self.apart <= 1000:
             raise TrainingError(f"apart is {self.apart!r}; expected a number from 0 to 1000.")
+        if not (isinstance(self.style_tokens, int) and 0 <= self.style_tokens <= _MOST_TOKENS):
+            raise TrainingError(
+                f"style_tokens is {self.style_tokens!r}; expected a whole number from 0 to {_MOST_TOKENS}."
+            )
         if not 0 <= self.caption_dropout < 1:
             raise TrainingError(f"caption_dropout is {self.caption_dropout!r}; expected 0 or more and less than 1.")
 
@@ -229,24 +240,25 @@ def train(
         seed=config.seed,
         paid=ledger is not None,
         apart=config.apart,
+        style_tokens=config.style_tokens,
     )
     adapter = resume.adapter if resume else start or initial_adapter(backbone, AdapterConfig())
+    if config.style_tokens:
+        adapter = _with_token(adapter, config.style_tokens, data)
     if ledger is not None and private is not None:
         steps = max(1, config.steps - (resume.step if resume else 0))
         _pay(ledger, private, adapter, pictures=len(data), batch=config.batch, steps=steps, purpose=(purpose, leaves))
-    generator = torch.Generator()
-    if resume:
-        generator.set_state(resume.generator)
-    else:
-        generator.manual_seed(secrets.randbits(63) if config.seed is None else config.seed)
-
+    generator = _generator_of(resume, config.seed)
     with ExitStack() as undo:
         names = undo.enter_context(attached(backbone, [*frozen, (adapter, 1.0)], trainable=len(frozen)))
         half = undo.enter_context(_quick(backbone))
         denoiser = backbone.denoiser
         whole = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
         learning = private.learning(whole) if private is not None else learning_factors(whole, factors)
-        optimiser = optimiser_of(learning.values(), learning_rate=config.learning_rate, eight_bit=config.eight_bit)
+        token = backbone.tokens[names[-1]][0] if config.style_tokens else None
+        spoken = {} if token is None else {STYLE_TOKEN: token}
+        groups = [list(group.values()) for group in (learning, spoken) if group]
+        optimiser = optimiser_of(groups, learning_rate=config.learning_rate, eight_bit=config.eight_bit)
         if resume:
             restore(optimiser, resume.moments)
         spent, step = (resume.seconds, resume.step) if resume else (0.0, 0)
@@ -262,7 +274,7 @@ def train(
         take_step = undo.enter_context(
             stepper(
                 backbone,
-                learning,
+                {**learning, **spoken},
                 optimiser,
                 pictures=len(data),
                 batch=config.batch,
@@ -273,8 +285,8 @@ def train(
             )
         )
         while step < config.steps:
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * _schedule(step, config)
+            for group, times in zip(optimiser.param_groups, (1.0, TOKEN_RATE), strict=False):
+                group["lr"] = config.learning_rate * times * _schedule(step, config)
             value, norms = take_step(losses)
             if not math.isfinite(value) and (norms is None or norms.values):  # an empty sample has no loss
                 raise TrainingError(
@@ -285,17 +297,27 @@ def train(
             checked = _loss_now(backbone, held_out) if held_out and due else None
             after = checked if checked is not None else after
             spent, last = spent + time.monotonic() - last, time.monotonic()
-            snapshot = replace(adapter, tensors=_snapshot(whole, names[-1]))
+            adapter = _snapshot(adapter, whole, names[-1], token)
             kept = moments_of(optimiser), generator.get_state()
-            state = TrainState(snapshot, config, step, *kept, before, spent, private)
+            state = TrainState(adapter, config, step, *kept, before, spent, private)
             yield Step(step, config.steps, value - keep_apart.last, checked, spent, state, norms)
-        final = _emphasised(replace(adapter, tensors=_snapshot(whole, names[-1])), config.emphasis)
-    yield Trained(final, step, before, after, spent)
+    yield Trained(_emphasised(adapter, config.emphasis), step, before, after, spent)
+
+
+def _generator_of(resume: TrainState | None, seed: int | None) -> torch.Generator:
+    """Where it was left, or from a seed, or from the operating system's entropy."""
+    generator = torch.Generator()
+    if resume:
+        generator.set_state(resume.generator)
+    else:
+        generator.manual_seed(secrets.randbits(63) if seed is None else seed)
+    return generator
 
 
 def _emphasised(adapter: Adapter, times: float) -> Adapter:
     """The same adapter, so many times as strong."""
-    return replace(adapter, config=replace(adapter.config, alpha=adapter.config.alpha * times))
+    token = None if adapter.token is None else np.float32(times) * adapter.token
+    return replace(adapter, config=replace(adapter.config, alpha=adapter.config.alpha * times), token=token)
 
 
 def _pay(
@@ -343,9 +365,33 @@ def _quick(backbone: Backbone) -> Iterator[bool]:
         yield half
 
 
-def _snapshot(whole: Mapping[str, torch.nn.Parameter], name: str) -> dict[str, NDArray[np.float32]]:
-    """An adapter's tensors by the names of `Adapter.tensors`, copied; far cheaper than a whole state dict."""
-    return {tensor_name(key, name): value.detach().float().cpu().numpy().copy() for key, value in sorted(whole.items())}
+def _snapshot(
+    adapter: Adapter, whole: Mapping[str, torch.nn.Parameter], name: str, token: torch.Tensor | None
+) -> Adapter:
+    """The adapter as it is in the network now, copied; far cheaper than a whole state dict."""
+    tensors = {tensor_name(key, name): _copy(value) for key, value in sorted(whole.items())}
+    return replace(adapter, tensors=tensors, token=adapter.token if token is None else _copy(token))
+
+
+def _copy(value: torch.Tensor) -> NDArray[np.float32]:
+    copied: NDArray[np.float32] = value.detach().float().cpu().numpy().copy()
+    return copied
+
+
+def _with_token(adapter: Adapter, places: int, data: LatentSet) -> Adapter:
+    """The adapter with a token of so many places, of zeros where it has none yet.
+
+    Raises:
+        TrainingError: it has one of another length.
+    """
+    if adapter.token is None:
+        return replace(adapter, token=np.zeros((places, data.empty.embeddings.shape[-1]), np.float32))
+    if len(adapter.token) != places:
+        raise TrainingError(
+            f"style_tokens is {places}, and the adapter to go on from has {len(adapter.token)}. Take as many, or 0 to "
+            "leave them as they are."
+        )
+    return adapter
 
 
 def denoising_loss(

@@ -5,6 +5,8 @@
 - A layer whose rows all point the same way: its gradient sorts inputs into bins, and differences between neighbouring
   bins are the inputs themselves, out of any sum (imprint, Fowl et al. 2110.13057).
 
+- A style token: what it adds to every caption would be trained on as if the artist had said it.
+
 Hashes pin the backbone, and every adapter but the first. This looks at the first, and at backbones before their use.
 """
 
@@ -59,7 +61,9 @@ def suspicions(tensors: Tensors) -> tuple[str, ...]:
     """
     found = []
     for name, value in sorted(tensors.items()):
-        if ".lora_A." in name:
+        if ".lora_token" in name:
+            found.append(f"{name!r} is a style token: it would add to every caption of yours, and no room trains one.")
+        elif ".lora_A." in name:
             if not value.any():
                 found.append(f"{name!r} is zero: with B zero as well, nothing could ever be learned there.")
             elif len(value) > _FEW and parallel_rows(value) == 1:

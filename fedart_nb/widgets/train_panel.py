@@ -25,6 +25,7 @@ __all__ = ["PRESETS", "TrainPanel"]
 #: Steps that show something, that teach a style, and that a person with patience may want.
 PRESETS = {"Quick": 40, "Sensible": 200, "Long": 400}
 _FAST_STEPS = 4
+_TOKEN_PLACES = 4  # of a style token
 _CURVE_EVERY_S = 1.0  # drawing it takes a training step's time on a small machine
 _BACKBONE, _YOURS = "Backbone alone", "With your adapter"
 
@@ -34,7 +35,8 @@ class TrainPanel(Panel):
 
     `value` is the last `Trained` event, or None. `history` holds the steps so far, `before` and `after` the pictures
     that the backbone alone and your adapter drew from the same prompts and noise, uint8 (n, height, width, 3).
-    With `on_shared=False` a shared adapter that the session holds is left out of it.
+    With `on_shared=False` a shared adapter that the session holds is left out of it; `style_token` ticks the box that
+    makes a few vectors learn which are added to every caption (`TrainConfig.style_tokens`).
 
     Example:
         >>> panel = TrainPanel(session, prompts=["a red fox"], steps=40)
@@ -56,6 +58,7 @@ class TrainPanel(Panel):
         seed: int = 1,
         pictures: int = 3,
         on_shared: bool = True,
+        style_token: bool = False,
     ) -> None:
         super().__init__(session)
         self.session = session
@@ -70,7 +73,8 @@ class TrainPanel(Panel):
         self._words: tuple[str, ...] = ()
         self._curve_at = 0.0
         self._loss_before: float | None = None  # on the held-out pictures, at step 0
-        self._build(steps or (_FAST_STEPS if settings.fast_mode() else PRESETS["Sensible"]), rank, learning_rate)
+        steps = steps or (_FAST_STEPS if settings.fast_mode() else PRESETS["Sensible"])
+        self._build(steps, rank, learning_rate, style_token)
         self._find_unfinished()
 
     # the buttons' methods
@@ -113,7 +117,7 @@ class TrainPanel(Panel):
 
     # construction
 
-    def _build(self, steps: int, rank: int, learning_rate: float) -> None:
+    def _build(self, steps: int, rank: int, learning_rate: float, style_token: bool) -> None:
         options = [(f"{name} ({count} steps)", count) for name, count in PRESETS.items()] + [("My own", 0)]
         known = steps if steps in PRESETS.values() else 0
         self._preset = parts.field(
@@ -127,6 +131,8 @@ class TrainPanel(Panel):
                 description="Learning rate", value=learning_rate, min=1e-8, max=1.0, step=0.0005
             )
         )
+        told = f"Learn a style token too ({_TOKEN_PLACES} vectors that are added to every caption)"
+        self._token = ipywidgets.Checkbox(description=told, value=style_token, indent=False)
         self._preset.observe(self._preset_chosen, "value")
         self._steps.observe(self._steps_typed, "value")
         self._start = self._button("Start", self.start, icon="play", style="primary")
@@ -142,6 +148,7 @@ class TrainPanel(Panel):
         chosen = parts.card(
             self._preset,
             parts.row(self._steps, self._rank, self._rate),
+            self._token,
             parts.row(self._start, self._cancel, self._resume),
             title="Settings",
         )
@@ -160,7 +167,12 @@ class TrainPanel(Panel):
         from fedart_nb.diffusion import PERSONAL, AdapterConfig
 
         rank = int(self._rank.value)
-        config = replace(PERSONAL, steps=int(self._steps.value), learning_rate=float(self._rate.value))
+        config = replace(
+            PERSONAL,
+            steps=int(self._steps.value),
+            learning_rate=float(self._rate.value),
+            style_tokens=_TOKEN_PLACES if self._token.value else 0,
+        )
         return config, AdapterConfig(rank=rank, alpha=float(rank))
 
     def _check_art(self) -> None:
@@ -282,7 +294,7 @@ class TrainPanel(Panel):
         busy = self.is_busy
         mine = busy and self.job is not None and not self.job.has_ended
         with self._lock:
-            for control in (self._preset, self._steps, self._rank, self._rate, self._start):
+            for control in (self._preset, self._steps, self._rank, self._rate, self._token, self._start):
                 control.disabled = busy
             self._cancel.disabled = not mine or bool(self.job and self.job.is_cancelling)
             self._resume.disabled = busy or self.resume_state is None

@@ -70,7 +70,7 @@ class Setting:
     `b_over_a` is alpha / rank. Where B starts at zero, Adam (whose steps do not depend on the gradient's scale) makes
     of it the learning rate of B over that of A: LoRA+'s lambda (Hayou et al. 2402.12354). `shift` moves the trained
     timesteps towards noise, where palette and ground are decided (Esser et al. 2403.03206, section 5.3.2). `ema`
-    averages the adapter over its steps. The last two only concern drawing.
+    averages the adapter over its steps. `style_tokens` as in `TrainConfig`. The last two only concern drawing.
     """
 
     targets: str = "attention + up"
@@ -82,6 +82,7 @@ class Setting:
     batch: int = 8
     caption_dropout: float = 0.1
     ema: float = 0.0
+    style_tokens: int = 0
     weight: float = 1.0
     guidance: float = 5.0
 
@@ -95,6 +96,8 @@ FIRST = Setting()
 ALL = replace(FIRST, targets="all")
 PLUS = replace(ALL, b_over_a=4.0, learning_rate=1e-3)
 LATE = replace(PLUS, shift=3.0)
+#: `personal_config` and `PERSONAL`: an emphasis is a weight that is kept.
+SHIPS = replace(ALL, rank=8, shift=3.0, steps=200, batch=16, weight=1.2, guidance=3.0)
 SETTINGS: dict[str, Setting] = {
     "first version": FIRST,
     "all": ALL,
@@ -120,6 +123,9 @@ SETTINGS: dict[str, Setting] = {
     "all x4 shift3, guidance 3": replace(LATE, guidance=3.0),
     "all x4 shift3, guidance 7": replace(LATE, guidance=7.0),
     "all x4 shift3, weight 1.25": replace(LATE, weight=1.25),
+    "ships": SHIPS,
+    "ships, 160 steps": replace(SHIPS, steps=160),
+    "ships, style token": replace(SHIPS, style_tokens=4),
 }
 
 
@@ -137,6 +143,7 @@ def trained(backbone: Backbone, data: LatentSet, setting: Setting, folder: Path)
         validate_every=0,
         seed=0,
         timestep_shift=setting.shift,
+        style_tokens=setting.style_tokens,
     )
     started, mean = time.process_time(), None
     for event in train(backbone, data, config=config, start=initial_adapter(backbone, shape)):
@@ -162,7 +169,7 @@ def cell(
         folder = OUT / backbone.sha256[:8] / key / name
         adapter, seconds = trained(backbone, cache_latents(backbone, art, "train"), setting.training, folder)
         own = [(adapter, setting.weight)]
-    guidance = setting.guidance if setting else 5.0
+    guidance = setting.guidance if setting else backbone.steps_and_guidance[1]
     seeds = list(range(1000, 1000 + len(asked)))
     drawn = draw(backbone, asked, seeds=seeds, adapters=own, steps=sizes["draw_steps"], guidance=guidance)
     verdict = referee.verdict(name, drawn, asked)

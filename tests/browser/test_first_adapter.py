@@ -34,6 +34,7 @@ def test_art_is_chosen_an_adapter_trained_cancelled_and_resumed_and_the_page_rel
     steps = training.get_by_label("Steps", exact=True)
     steps.fill("400")
     steps.press("Tab")
+    training.get_by_role("checkbox", name=re.compile("^Learn a style token")).check()
     training.get_by_role("button", name="Start").click()
     running = training.get_by_text(re.compile(r"step (\d+) of 400")).first
     expect(running).to_be_visible(timeout=SLOW_MS)

@@ -270,6 +270,8 @@ def test_no_byte_of_the_personal_adapter_reaches_the_relay(
             trained.append(between.adapter)
             *_, on_the_rest = ada.train_personal(QUICK, without_me=True)
             trained.append(on_the_rest.adapter)
+            *_, spoken = ada.train_personal(replace(QUICK, style_tokens=3))
+            trained.append(spoken.adapter)
 
     trained = [before.adapter]
     rounds = [kernels.run(ada.rounds(), train_between), *(kernels.run(one.rounds()) for one in (ben, dee))]
@@ -278,12 +280,14 @@ def test_no_byte_of_the_personal_adapter_reaches_the_relay(
     stored = b"".join(path.read_bytes() for path in Path(relay._folder.name).rglob("*") if path.is_file())
 
     def found(adapter: Any) -> int:
-        values = b"".join(array.tobytes() for array in adapter.tensors.values())
+        arrays = list(adapter.tensors.values()) if adapter.token is None else [adapter.token]
+        values = b"".join(array.tobytes() for array in arrays)
         windows = [values[i : i + 64] for i in range(0, len(values) - 63, 64)]
         return sum(window in stored for window in windows if len(set(window)) > 4)
 
-    assert len(trained) == 3
-    assert [found(adapter) for adapter in trained] == [0, 0, 0]
+    assert len(trained) == 4
+    assert trained[-1].token.any()
+    assert [found(adapter) for adapter in trained] == [0, 0, 0, 0]
     assert found(ada.shared) > 10, "the same search finds what was sent"
 
 
@@ -327,7 +331,7 @@ def test_both_adapters_are_exported_as_one_that_draws_the_same(
     hosting = kernels.run(host.rounds())
     for future in [*(kernels.run(one.rounds()) for one in (ada, ben, dee)), hosting]:
         done(future)
-    list(ada.train_personal(QUICK))
+    list(ada.train_personal(replace(QUICK, style_tokens=2)))
     one = Adapter.load(ada.export(tmp_path / "both", personal=0.5))
     assert one.config.rank == ada.shared.config.rank + ada.personal.config.rank
     alone = denoising_loss(ada.backbone, ada.latents("train"), [(one, 1.0)])

@@ -82,11 +82,20 @@ def test_two_steps_move_every_module_of_the_adapter(family: Backbone, pixels: np
     assert denoising_loss(family, data, [(trained.adapter, 1.0)]) > 0
 
 
+def test_a_style_token_learns_in_every_family(family: Backbone, pixels: np.ndarray) -> None:
+    data = latents_of(family, pixels[:4], CAPTIONS, list("abcd"))
+    config = TrainConfig(steps=2, batch=4, seed=0, validate_every=0, style_tokens=2)
+    *_, trained = train(family, data, config=config, start=random_adapter(family))
+    assert (np.abs(trained.adapter.token).max(axis=1) > 0).all()
+    with_it, without = ([(replace(trained.adapter, token=token), 1.0)] for token in (trained.adapter.token * 50, None))
+    assert denoising_loss(family, data, with_it) != pytest.approx(denoising_loss(family, data, without), rel=1e-6)
+
+
 def test_plain_diffusers_loads_the_adapter_and_draws_the_same_pixels(
     family: Backbone, kind: str, saved: Saved, tmp_path: Path
 ) -> None:
     adapter = random_adapter(family)
-    adapter.save(tmp_path)
+    replace(adapter, token=np.ones((2, 8), np.float32)).save(tmp_path)  # which other tools pass by
     steps, guidance = (2, 1.0) if "turbo" in kind or kind == "schnell" else (3, 3.0)
     ours = draw(family, ["red cat", "dog"], seeds=[5, 6], steps=steps, guidance=guidance, adapters=[(adapter, 1.0)])
     without = {"text_encoder_3": None, "tokenizer_3": None} if kind == "sd3-without-t5" else {}
@@ -370,7 +379,7 @@ def test_eight_bit_moments_survive_saving_and_resuming(saved: Saved, pixels: np.
 
 
 def test_the_ordinary_optimiser_is_adamw_without_decay() -> None:
-    optimiser = optimiser_of([torch.nn.Parameter(torch.ones(2))], learning_rate=0.1)
+    optimiser = optimiser_of([[torch.nn.Parameter(torch.ones(2))]], learning_rate=0.1)
     assert isinstance(optimiser, torch.optim.AdamW)
     assert optimiser.param_groups[0]["weight_decay"] == 0.0
 

@@ -24,6 +24,11 @@ def test_zeros_and_parallel_rows_are_named():
     assert suspicions(adapter(RNG.normal(size=(1, 9)))) == ()  # rank 1 has one row, and nothing to be parallel to
 
 
+def test_a_style_token_in_a_rooms_adapter_is_named():
+    told = adapter(RNG.normal(size=(4, 9))) | {"style.lora_token": RNG.normal(size=(2, 8)).astype(np.float32)}
+    assert "style token" in suspicions(told)[0]
+
+
 def test_a_planted_layer_is_found_among_honest_rows():
     rows = RNG.normal(size=(64, 30))
     assert suspicions({"unet.conv.weight": rows}) == ()

@@ -26,6 +26,17 @@ def test_the_settings_shown_are_the_settings_used(make_session, fake_art):
     panel.start().wait(30)
     config, adapter, resume = session.trained_with[0]
     assert (config.steps, config.learning_rate, adapter.rank, adapter.alpha, resume) == (10, 5e-4, 8, 8.0, None)
+    assert config.style_tokens == 0
+
+
+def test_a_style_token_is_learned_where_the_box_is_ticked(make_session, fake_art):
+    session = make_session(art=fake_art())
+    panel = TrainPanel(session, ["a fox"], steps=10, style_token=True)
+    panel.start().wait(30)
+    assert session.trained_with[0][0].style_tokens == train_panel._TOKEN_PLACES
+    panel._token.value = False
+    panel.start().wait(30)
+    assert session.trained_with[1][0].style_tokens == 0
 
 
 def test_before_and_after_are_drawn_from_the_same_noise(make_session, fake_art):
