@@ -50,10 +50,8 @@ _VALIDATION_DRAWS = 4
 _MAX_VALIDATION_PICTURES = 32
 #: Up to so many latent positions plain attention trains faster than the fused one, and its square is still small.
 _FEW_POSITIONS = 1024
-
-
 #: Embeddings are of order one, and LoRA's factors far smaller.
-TOKEN_RATE = 3.0
+_TOKEN_RATE = 3.0
 _MOST_TOKENS = 64
 
 _LIMITS = (
@@ -78,7 +76,7 @@ class TrainConfig:
     `apart` above 0 keeps what the adapter's B writes out of what the frozen adapters' B write (in spirit HiLoRA's
     orthogonal levels): `apart` * sum over modules of |Q^T B|^2 joins the loss, Q a basis of theirs. It is not reported.
     `style_tokens`: so many places of the captions' embeddings learn too (`Adapter.token`), from zeros, which change
-    nothing, at `TOKEN_RATE` times the learning rate. 0 leaves an adapter's token as it is.
+    nothing, at three times the learning rate. 0 leaves an adapter's token as it is.
     """
 
     steps: int = 100
@@ -285,7 +283,7 @@ def train(
             )
         )
         while step < config.steps:
-            for group, times in zip(optimiser.param_groups, (1.0, TOKEN_RATE), strict=False):
+            for group, times in zip(optimiser.param_groups, (1.0, _TOKEN_RATE), strict=False):
                 group["lr"] = config.learning_rate * times * _schedule(step, config)
             value, norms = take_step(losses)
             if not math.isfinite(value) and (norms is None or norms.values):  # an empty sample has no loss
