@@ -6,8 +6,11 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +19,7 @@ from fedart_nb import __version__, settings
 from fedart_nb.errors import FedArtError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["PINNED_TORCH", "check", "demo", "lab", "main", "relay"]
 
@@ -60,16 +63,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and options.command in ("lab", "check"):
         parser.error(f"unknown: {' '.join(rest)}")
     try:
-        if options.command == "check":
-            return check()
-        if options.command == "lab":
-            return lab(
-                notebooks=options.notebooks,
-                port=options.port,
-                browser=not options.no_browser,
-                with_relay=not options.no_relay,
-            )
-        return demo(rest) if options.command == "demo" else relay(rest)
+        with _ended_by_signals():
+            if options.command == "check":
+                return check()
+            if options.command == "lab":
+                return lab(
+                    notebooks=options.notebooks,
+                    port=options.port,
+                    browser=not options.no_browser,
+                    with_relay=not options.no_relay,
+                )
+            return demo(rest) if options.command == "demo" else relay(rest)
     except FedArtError as error:
         print(f"fedart: {error}", file=sys.stderr)
         return 1
@@ -92,6 +96,8 @@ def relay(arguments: Sequence[str] = ()) -> int:
         except KeyboardInterrupt:  # the terminal has sent it to the relay as well: let it finish its writes
             process.terminate()
             return process.wait()
+        finally:
+            process.terminate()
 
 
 def lab(*, notebooks: Path | None = None, port: int = 8888, browser: bool = True, with_relay: bool = True) -> int:
@@ -144,11 +150,31 @@ def check() -> int:
 
 def _foreground(command: Sequence[str], environment: dict[str, str]) -> int:
     with subprocess.Popen(command, env=environment) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:  # JupyterLab got it too, and asks whether it is meant
-                continue
+        try:
+            while True:
+                try:
+                    return process.wait()
+                except KeyboardInterrupt:  # JupyterLab got it too, and asks whether it is meant
+                    continue
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """A closed terminal and a plain `kill` end the command as an error would: whatever it started is stopped too."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [n for n in numbers if signal.getsignal(n) is signal.SIG_DFL]  # nohup's wish stands
+    before = {n: signal.signal(n, end) for n in ours if threading.current_thread() is threading.main_thread()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _notebooks(chosen: Path | None) -> Path:
