@@ -271,10 +271,10 @@ def held_out_losses(
 def split_off(one: Studio, every: int = 6) -> Studio:
     """For tuning: every sixth train picture judges in the place of the held-out ones, which stay unseen."""
     judge = torch.arange(len(one.own)) % every == 0
-    return Studio(_rows(one.own, ~judge), _rows(one.own, judge))
+    return Studio(rows(one.own, ~judge), rows(one.own, judge))
 
 
-def _rows(data: LatentSet, mask: torch.Tensor) -> LatentSet:
+def rows(data: LatentSet, mask: torch.Tensor) -> LatentSet:
     rows = mask.nonzero().squeeze(1)
     ids = tuple(data.ids[i] for i in rows.tolist())
     return replace(data, latents=data.latents[rows], embeddings=data.embeddings[rows], ids=ids)

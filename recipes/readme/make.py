@@ -46,6 +46,7 @@ SHOWN = (
     ("ten artists together, the same", "quality.recovered_10"),
     ("what an artist sends for that, as a share of plain FedAvg's upload", "quality.bytes_vs_fedavg"),
     ("artists for whom shared + personal beats training alone, equal steps", "quality.personal_beats_local"),
+    ("the same for artists with eight pictures each", "few.joining_beats_alone_8"),
     ("whether a known artist took part, from one update in the clear (0.5 is guessing)", "quality.linkage_auc_plain"),
     ("the same from a masked sum of five", "quality.linkage_auc_secagg"),
     ("the same with noise at epsilon 8 per picture", "quality.linkage_auc_eps8"),
