@@ -125,7 +125,8 @@ HTML(table_html((("held-out loss (lower is better)", *people), *rows)))
 # %% [markdown]
 # One honest line: measured over ten artists, an adapter that was trained **alone** for as many steps as shared and
 # personal took together had the lower loss on its own artist's pictures every time (`benchmarks/quality.py`). The room
-# pays in what *everybody* can draw, not in how well you draw yourself.
+# pays in what *everybody* can draw, not in how well you draw yourself. With eight pictures each it is the other way round
+# for nine of ten, unless who trains alone stops in time (`benchmarks/few_pictures.py`).
 #
 # ## 4. Mix
 #
