@@ -1,8 +1,9 @@
 """Do personal adapters draw what they never saw, in their artist's hand? All ten sample artists, each on its own.
 
 For every artist and seed: encode the train pictures, train one personal adapter on the bare backbone with the default
-settings, and draw the artist's held-out captions (test captions that no train picture of the artist has). The bare
-backbone draws the same captions from the same seeds.
+settings, and draw the artist's held-out captions (test captions that no train picture of the artist has), anchored as
+`Session.pictures` draws them. The bare backbone draws the same captions from the same seeds, and so does the adapter
+without the anchor ("unanchored").
 
 * `personal.style_accuracy`: share of pictures that a judge gives to the right artist (whitened style vector, nearest of
   ten centroids, fitted on train pictures, each as it is and as the autoencoder gives it back), averaged over artists.
@@ -54,8 +55,10 @@ from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import (
     PERSONAL,
     Adapter,
+    Anchor,
     Backbone,
     TrainConfig,
+    anchor_of,
     cache_latents,
     denoising_loss,
     draw,
@@ -104,9 +107,13 @@ SHEET_SEED = 1
 
 @dataclass(frozen=True)
 class Run:
-    """One artist and seed: what the referee said of the adapter's pictures and of the backbone's, and losses."""
+    """One artist and seed: what the referee said of the adapter's pictures and of the backbone's, and losses.
+
+    `personal` is drawn as the package draws an artist's pictures, `unanchored` as plain diffusers would.
+    """
 
     personal: Verdict
+    unanchored: Verdict
     backbone: Verdict
     loss_backbone: float
     loss_personal: float
@@ -128,11 +135,12 @@ def one_run(backbone: Backbone, name: str, art: ArtSet, referee: Referee, size: 
     seeds = [1000 * (seed + 1) + i for i in range(len(asked))]
     test = cache_latents(backbone, art, "test")
 
-    def drawn(adapters: list[tuple[Adapter, float]]) -> Pictures:
-        return draw(backbone, asked, seeds=seeds, adapters=adapters, steps=size.draw_steps)
+    def drawn(adapters: list[tuple[Adapter, float]], anchor: Anchor | None = None) -> Pictures:
+        return draw(backbone, asked, seeds=seeds, adapters=adapters, steps=size.draw_steps, anchor=anchor)
 
     own = [(adapter, 1.0)]
     return Run(
+        referee.verdict(name, drawn(own, anchor_of(backbone)), asked),
         referee.verdict(name, drawn(own), asked),
         referee.verdict(name, drawn([]), asked),
         denoising_loss(backbone, test),
@@ -170,6 +178,9 @@ class Outcome:
     def bare(self, *names: str) -> list[float]:
         return [run.backbone.accuracy(name) for name in names or self.names for run in self.runs[name]]
 
+    def unanchored(self, *names: str) -> list[float]:
+        return [run.unanchored.accuracy(name) for name in names or self.names for run in self.runs[name]]
+
     def strict(self, *names: str) -> list[float]:
         return [run.personal.strict_accuracy(name) for name in names or self.names for run in self.runs[name]]
 
@@ -194,6 +205,7 @@ def style_figure(outcome: Outcome) -> dict[str, Any]:
         baseline={
             "chance": round(1 / len(names), 4),
             "backbone": _mean(outcome.bare()),
+            "unanchored": _mean(outcome.unanchored()),
             "colour_histogram": _mean(outcome.by_colour()),
             "real_test_pictures": _mean([real[name].accuracy(name) for name in names]),
             "decoded_test_pictures": _mean([decoded[name].accuracy(name) for name in names]),
@@ -214,7 +226,7 @@ def caption_figure(outcome: Outcome) -> dict[str, Any] | None:
     """None where the bare backbone drew nothing that was found: there is nothing to keep."""
     asked = [name for name in outcome.names if len(outcome.runs[name][0].personal.ranks)]
     tables = {name: hits(outcome.runs[name]) for name in asked}
-    pairs = np.concatenate([np.zeros((0, 2)), *tables.values()])
+    pairs = np.concatenate([np.zeros((0, 3)), *tables.values()])
     if not pairs[:, 1].any():
         return None
     kept = bootstrap(pairs, kept_of, rng=np.random.default_rng(0))
@@ -226,6 +238,7 @@ def caption_figure(outcome: Outcome) -> dict[str, Any] | None:
         spread=(round(kept.low, 4), round(kept.high, 4)),
         seeds=outcome.seeds,
         baseline={
+            "unanchored": round(kept_of(pairs[:, [2, 1]]), 4),
             "personal_top5": _mean(pairs[:, 0]),
             "backbone_top5": _mean(pairs[:, 1]),
             "real_test_pictures_top5": _mean(np.concatenate([outcome.real[name].hits() for name in asked])),
@@ -258,6 +271,7 @@ def artist_figure(outcome: Outcome, name: str) -> dict[str, Any]:
         seeds=outcome.seeds,
         baseline={
             "backbone": _mean(outcome.bare(name)),
+            "unanchored": _mean(outcome.unanchored(name)),
             "colour_histogram": _mean(outcome.by_colour(name)),
             "real_test_pictures": round(outcome.real[name].accuracy(name), 4),
             "decoded_test_pictures": round(outcome.decoded[name].accuracy(name), 4),
@@ -271,9 +285,9 @@ def artist_figure(outcome: Outcome, name: str) -> dict[str, Any]:
 
 
 def hits(runs: list[Run]) -> NDArray[np.float64]:
-    """(captions, 2): how often the adapter's and the backbone's picture of each caption were found, mean over seeds."""
-    sides = ([run.personal.hits() for run in runs], [run.backbone.hits() for run in runs])
-    return np.stack([np.mean(side, axis=0) for side in sides], axis=1)
+    """(captions, 3): how often the adapter's, the backbone's and the unanchored picture were found, mean over seeds."""
+    found = np.array([[r.personal.hits(), r.backbone.hits(), r.unanchored.hits()] for r in runs])
+    return found.mean(axis=0).T
 
 
 def kept_of(rows: NDArray[np.float64]) -> float:
@@ -288,7 +302,14 @@ def _mean(values: Sequence[float] | NDArray[Any]) -> float:
 def sheet(backbone: Backbone, adapters: dict[str, Adapter], draw_steps: int) -> bytes:
     """Six prompts by as many artists as there are, one row for each artist, all from one seed: PNG."""
     rows = [
-        draw(backbone, SHEET, seeds=[SHEET_SEED], adapters=[(adapter, 1.0)], steps=draw_steps)
+        draw(
+            backbone,
+            SHEET,
+            seeds=[SHEET_SEED],
+            adapters=[(adapter, 1.0)],
+            steps=draw_steps,
+            anchor=anchor_of(backbone),
+        )
         for adapter in adapters.values()
     ]
     captions = [f"{name}: {prompt}" for name in adapters for prompt in SHEET]
@@ -345,11 +366,12 @@ def main() -> None:
     for name, adapter in adapters.items():
         adapter.save(OUT / name)
     (OUT / "sheet.png").write_bytes(sheet(backbone, adapters, size.draw_steps))
-    shape, config = adapters[next(iter(art))].config, size.config(0)
+    shape, config, anchor = adapters[next(iter(art))].config, size.config(0), anchor_of(backbone)
+    tied = f"anchored ({anchor.caption:g}, {anchor.style:g}, {anchor.until:g})" if anchor else "not anchored"
     how = (
         f"rank {shape.rank}, alpha {shape.alpha:g}, lr {config.learning_rate:g}, {config.steps} steps of "
         f"{config.batch}, timestep shift {config.timestep_shift:g}, emphasis {config.emphasis:g}, "
-        f"{size.draw_steps} drawing steps, {len(art)} artists, backbone {backbone.sha256[:8]}"
+        f"{size.draw_steps} drawing steps, {tied}, {len(art)} artists, backbone {backbone.sha256[:8]}"
     )
     seconds = timed(backbone, art, size)
     outcome = Outcome(runs, real, decoded, len(referee.galleries[""].concepts), how, seconds)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .diffusion import Adapter, denoising_loss, draw
+from .diffusion import Adapter, anchor_of, denoising_loss, draw
 from .session import Session
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ class Keepsake:
                 stages[STAGES[3]] = session.adapters()
         held_out: LatentSet | None = session.latents("test") if session.art and session.art.included("test") else None
         losses = {s: denoising_loss(backbone, held_out, a) for s, a in stages.items()} if held_out else {}
-        pictures = {s: draw(backbone, prompts, seeds=seeds, adapters=a, steps=steps) for s, a in stages.items()}
+        anchor = anchor_of(backbone)
+        pictures = {
+            s: draw(backbone, prompts, seeds=seeds, adapters=a, steps=steps, anchor=anchor) for s, a in stages.items()
+        }
         used = len(session.art.included("train")) if session.art else 0
         title = session.art.name if session.art else ""
         return cls(session.name, title, used, session.bytes_sent, tuple(prompts), seeds, losses, pictures)

@@ -59,6 +59,7 @@ class Mixer:
     Args:
         session: whose adapters are mixed.
         steps, guidance: as in `session.pictures`.
+        anchored: as in `session.pictures`: with True where the backbone has an anchor, with False never.
         limit_bytes: memory for pictures.
 
     Example:
@@ -76,9 +77,11 @@ class Mixer:
         *,
         steps: int | None = None,
         guidance: float | None = None,
+        anchored: bool = True,
         limit_bytes: int = 64 * 2**20,
     ) -> None:
         self.session = session
+        self.anchored = anchored
         self.steps, self.guidance, self.limit_bytes = steps, guidance, limit_bytes
         self.used_bytes = 0
         self._samples: OrderedDict[Recipe, Sample] = OrderedDict()
@@ -96,6 +99,8 @@ class Mixer:
 
         The weight of an adapter that the session does not have counts as 0.
         """
+        from .diffusion import anchor_of
+
         shared, shared_sha256 = self._part("shared", shared)
         personal, personal_sha256 = self._part("personal", personal)
         backbone = self.session.backbone
@@ -111,6 +116,7 @@ class Mixer:
             personal=personal,
             shared_sha256=shared_sha256,
             personal_sha256=personal_sha256,
+            anchored=self.anchored and anchor_of(backbone) is not None,
         )
 
     def find(self, recipe: Recipe) -> Sample | None:
@@ -139,7 +145,7 @@ class Mixer:
             AdapterError: the session's backbone or adapters are not the recipe's.
             FedArtError: one picture is larger than the memory; nothing was drawn.
         """
-        from .diffusion import sample
+        from .diffusion import ANCHOR, sample
 
         if (found := self.find(recipe)) is not None:
             return found
@@ -152,6 +158,7 @@ class Mixer:
             adapters=adapters,
             steps=recipe.steps,
             guidance=recipe.guidance,
+            anchor=ANCHOR if recipe.anchored else None,
         ):
             if isinstance(event, SampleStep):
                 yield event
@@ -269,7 +276,8 @@ def wiped(left: NDArray[np.uint8], right: NDArray[np.uint8], share: float) -> ND
 
 def _scene(recipe: Recipe) -> tuple[object, ...]:
     """What two pictures have in common when they differ in nothing but the mix."""
-    return (recipe.prompt, recipe.seed, recipe.steps, recipe.guidance, recipe.size_px, recipe.backbone_sha256)
+    drawing = (recipe.steps, recipe.guidance, recipe.size_px, recipe.anchored)
+    return (recipe.prompt, recipe.seed, recipe.backbone_sha256, *drawing)
 
 
 def _sample(recipe: Recipe, picture: NDArray[np.uint8]) -> Sample:

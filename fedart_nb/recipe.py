@@ -21,7 +21,7 @@ _KEYWORD = "fedart-recipe"
 _FORMAT = 1
 _LIMIT_CHARACTERS = 32_768
 _LARGEST = 1_000_000  # guidance and weights are small numbers
-_TYPES: dict[str, tuple[Any, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+_TYPES: dict[str, tuple[Any, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,14 @@ class Recipe:
     """What a picture was drawn from; on one machine, with its adapters and backbone, equal recipes give equal pixels.
 
     `shared` and `personal` are the adapters' weights; a weight of 0 means that the adapter took no part, and its
-    SHA-256 is then empty. `version` is the package's. It holds no path, and no name but the one in `artist`, which is
-    empty unless the artist signs.
+    SHA-256 is then empty. `anchored` says whether drawing was tied to the bare backbone (`session.pictures`); files of
+    before there was such a thing lack it, which means no. `version` is the package's. It holds no path, and no name but
+    the one in `artist`, which is empty unless the artist signs.
 
     Example:
         >>> *_, drawn = session.pictures(
         ...     [recipe.prompt], seeds=[recipe.seed], steps=recipe.steps, guidance=recipe.guidance,
-        ...     shared=recipe.shared, personal=recipe.personal)
+        ...     shared=recipe.shared, personal=recipe.personal, anchored=recipe.anchored)
     """
 
     prompt: str
@@ -50,6 +51,7 @@ class Recipe:
     personal_sha256: str = ""
     version: str = __version__
     artist: str = ""
+    anchored: bool = False
 
     def to_json(self) -> str:
         """The recipe as one JSON object."""
@@ -69,9 +71,9 @@ class Recipe:
             raise ArtError(f"The recipe has format {version!r}; this version reads {_FORMAT}. Update fedart-nb.")
         values: dict[str, Any] = {}
         for field in fields(cls):
-            value: Any = said.get(field.name)
+            value: Any = said.get(field.name, False if field.name == "anchored" else None)
             known = _TYPES[str(field.type)]
-            if not isinstance(value, known) or isinstance(value, bool):
+            if not isinstance(value, known) or (isinstance(value, bool) and field.type != "bool"):
                 raise ArtError(
                     f"The recipe's {field.name} is {value!r}; expected {' or '.join(t.__name__ for t in known)}."
                 )

@@ -20,6 +20,7 @@ from . import settings
 from .attacks.view import ServerView
 from .consent import Choice, Consent, How, Leaving
 from .diffusion import (
+    ANCHOR,
     PERSONAL,
     Adapter,
     AdapterConfig,
@@ -28,6 +29,7 @@ from .diffusion import (
     PicturePrivacy,
     TrainConfig,
     TrainState,
+    anchor_of,
     cache_latents,
     compose,
     denoising_loss,
@@ -345,9 +347,15 @@ class Session:
         personal: float = 1.0,
         steps: int | None = None,
         guidance: float | None = None,
+        anchored: bool | None = None,
         preview_every: int = 0,
     ) -> Iterator[SampleStep | Sampled]:
-        """Draw pictures with the session's adapters at the given weights (0 and 0: the backbone alone)."""
+        """Draw pictures with the session's adapters at the given weights (0 and 0: the backbone alone).
+
+        `anchored` ties them to what the bare backbone knows, so that captions survive (`diffusion.sampling`); None does
+        so with the embedded backbone, False draws what plain diffusers would.
+        """
+        anchor = anchor_of(self.backbone) if anchored is None else ANCHOR if anchored else None
         return sample(
             self.backbone,
             prompts,
@@ -355,6 +363,7 @@ class Session:
             adapters=self.adapters(shared=shared, personal=personal),
             steps=steps,
             guidance=guidance,
+            anchor=anchor,
             preview_every=preview_every,
         )
 

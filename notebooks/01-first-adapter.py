@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -113,8 +115,9 @@ contact_sheet(sheet, labels, columns=4)
 # %% [markdown]
 # Now turn the knob yourself. Moving the slider shows the nearest volume that is drawn already and says so; the exact one
 # follows. Drag the edge in the picture to see what the backbone alone would have drawn. *Keep* a seed that you like, let
-# chance find others, and save your favourite: its recipe goes into the file. (The shared adapter's knob wakes up in
-# notebook 4.)
+# chance find others, and save your favourite: its recipe goes into the file. *Keep to the words* lets the backbone say
+# what is drawn and your adapter how; switch it off, and see what your adapter alone makes of the words: a few dozen
+# pictures teach a hand, and cost words. (The shared adapter's knob wakes up in notebook 4.)
 
 # %%
 mixing = StylePanel(session, "red apple")

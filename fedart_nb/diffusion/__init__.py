@@ -8,15 +8,17 @@ from .families import ATTENTION, Conditioning
 from .latents import LatentSet, cache_latents, latents_of
 from .private import PrivateTraining
 from .protection import PicturePrivacy
-from .sampling import draw, sample
+from .sampling import ANCHOR, Anchor, anchor_of, draw, sample
 from .training import PERSONAL, TrainConfig, TrainState, denoising_loss, train
 
 __all__ = [
+    "ANCHOR",
     "ATTENTION",
     "ATTENTION_AND_UP_CONVOLUTIONS",
     "PERSONAL",
     "Adapter",
     "AdapterConfig",
+    "Anchor",
     "Backbone",
     "Conditioning",
     "LatentSet",
@@ -24,6 +26,7 @@ __all__ = [
     "PrivateTraining",
     "TrainConfig",
     "TrainState",
+    "anchor_of",
     "attached",
     "audit_training",
     "cache_latents",

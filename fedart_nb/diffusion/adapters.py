@@ -313,6 +313,19 @@ def attached(
             denoiser.requires_grad_(False)
 
 
+@contextmanager
+def detached(backbone: Backbone) -> Iterator[None]:
+    """The bare backbone for the time of the `with` block, within `attached`; its adapters and tokens come back."""
+    tokens = dict(backbone.tokens)
+    backbone.tokens.clear()
+    backbone.denoiser.disable_adapters()
+    try:
+        yield
+    finally:
+        backbone.denoiser.enable_adapters()
+        backbone.tokens.update(tokens)
+
+
 def _load(backbone: Backbone, name: str, adapter: Adapter) -> None:
     from peft.utils import set_peft_model_state_dict
 

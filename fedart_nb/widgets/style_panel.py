@@ -78,6 +78,7 @@ class StylePanel(Panel):
         seeds: one picture each.
         shared, personal: weights to begin with, 0 to 1.5.
         steps, guidance: as in `session.pictures`.
+        anchored: whether to begin with "Keep to the words" on, where the backbone has it (`session.pictures`).
         limit_bytes: memory for pictures that are drawn; the least recently used go first.
         ahead: at most so many neighbouring pictures are drawn ahead; 0 for none.
         plain_controls: stock controls only, for pages that show no custom widgets.
@@ -105,6 +106,7 @@ class StylePanel(Panel):
         personal: float = 1.0,
         steps: int | None = None,
         guidance: float | None = None,
+        anchored: bool = True,
         limit_bytes: int = 64 * 2**20,
         ahead: int | None = None,
         plain_controls: bool = False,
@@ -114,9 +116,8 @@ class StylePanel(Panel):
             raise FedArtError(f"{len(seeds)} seeds were given; expected 1 to 12.")
         fast = settings.fast_mode()
         self.session = session
-        self._mixer = Mixer(
-            session, steps=steps or (_FAST_STEPS if fast else None), guidance=guidance, limit_bytes=limit_bytes
-        )
+        steps = steps or (_FAST_STEPS if fast else None)
+        self._mixer = Mixer(session, steps=steps, guidance=guidance, anchored=anchored, limit_bytes=limit_bytes)
         self._ahead = ahead if ahead is not None else (_FAST_AHEAD if fast else _AHEAD)
         self._ahead_job: Job | None = None
         self._asked = False  # somebody wants pictures: what is missing is drawn whenever the session is free
@@ -213,6 +214,10 @@ class StylePanel(Panel):
                 value=_BACKBONE,
             )
         )
+        self._anchored = ipywidgets.Checkbox(
+            description="Keep to the words (slower)", value=self._mixer.anchored, indent=False
+        )
+        self._anchored.tooltip = "The backbone says what is drawn, your adapters how. Off: the adapters alone."
         self._missing_note = ipywidgets.HTML()
         self._note = ipywidgets.HTML()
         self._strip = SeedStrip(seeds, on_change=self._wished)
@@ -220,9 +225,11 @@ class StylePanel(Panel):
         self._artist = parts.field(ipywidgets.Text(description="Signed by (optional)"))
         self._save = self._button("Save picture", self.save, icon="download")
         self._saved = ipywidgets.HTML()
-        for control in (self._prompt, self._shared, self._personal, self._base):
+        for control in (self._prompt, self._shared, self._personal, self._base, self._anchored):
             control.observe(lambda _change: self._wished(), "value")
-        sliders = ipywidgets.VBox([self._missing_note, self._shared, self._personal, self._base, self._note])
+        sliders = ipywidgets.VBox(
+            [self._missing_note, self._shared, self._personal, self._anchored, self._base, self._note]
+        )
         sliders.add_class("fedart-mix-controls")
         picture = ipywidgets.Box([self._wipe])
         picture.add_class("fedart-mix-picture")
@@ -249,6 +256,7 @@ class StylePanel(Panel):
         with suppress(Exception), self._reporting():  # a callback is a boundary; the error area has the error
             self._check()
             self._asked = True
+            self._mixer.anchored = self._anchored.value
             self._paint()
             self._set_value()
             self._sync()
@@ -432,11 +440,13 @@ class StylePanel(Panel):
         return f'<div class="fedart-mix-note">{"".join(lines)}</div>'
 
     def _show_words(self) -> None:
-        """How the backbone reads the prompt; only once it is loaded, for that takes a while."""
+        """What the backbone has to say: how it reads the prompt, and whether it anchors; once it is loaded."""
         if not len(self._mixer) or self._read == self._prompt_text:
             return
+        from fedart_nb.diffusion import anchor_of
         from fedart_nb.diffusion.words import explain
 
+        self._anchored.layout.display = "" if anchor_of(self.session.backbone) else "none"
         self._read = self._prompt_text
         self._words.value = parts.words_note(explain([self.session.backbone.understand(self._read)]))
 

@@ -214,9 +214,9 @@ class TrainPanel(Panel):
 
     def _draw(self, *, shared: float, personal: float) -> Generator[Any, None, Any]:
         seeds = [self._seed + i for i in range(len(self.prompts))]
-        few = {"steps": 4} if settings.fast_mode() else {}
+        few = 4 if settings.fast_mode() else None
         drawn = None
-        for event in self.session.pictures(self.prompts, seeds=seeds, shared=shared, personal=personal, **few):
+        for event in self.session.pictures(self.prompts, seeds=seeds, shared=shared, personal=personal, steps=few):
             if isinstance(event, Sampled):
                 drawn = event.pictures
             yield event

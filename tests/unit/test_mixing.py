@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fedart_nb.diffusion import ANCHOR
 from fedart_nb.errors import AdapterError, FedArtError
 from fedart_nb.events import Sampled, SampleStep
 from fedart_nb.mixing import GRID_STEP, MAX_WEIGHT, Mixer, neighbours, wiped
@@ -18,9 +19,9 @@ def drawn(monkeypatch):
     """Recipes' numbers, in the order in which pictures of 16 px were really drawn."""
     drawn = []
 
-    def sample(backbone, prompts, *, seeds, adapters, steps, guidance):
+    def sample(backbone, prompts, *, seeds, adapters, steps, guidance, anchor):
         drawn.append(
-            (prompts[0], seeds[0], [(adapter.digest, weight) for adapter, weight in adapters], steps, guidance)
+            (prompts[0], seeds[0], [(adapter.digest, weight) for adapter, weight in adapters], steps, guidance, anchor)
         )
         yield SampleStep(1, steps)
         yield Sampled(np.full((1, 16, 16, 3), len(drawn), np.uint8), tuple(prompts), tuple(seeds), 0.0)
@@ -31,7 +32,9 @@ def drawn(monkeypatch):
 
 @pytest.fixture
 def session(drawn):
-    backbone = SimpleNamespace(sha256="b" * 64, latent_shape=(8, 2, 2), size_px=16, steps_and_guidance=(20, 5.0))
+    backbone = SimpleNamespace(
+        name="tiny", sha256="b" * 64, latent_shape=(8, 2, 2), size_px=16, steps_and_guidance=(20, 5.0)
+    )
     shared, personal = SimpleNamespace(digest="a" * 64), SimpleNamespace(digest="c" * 64)
     return SimpleNamespace(backbone=backbone, shared=shared, personal=personal)
 
@@ -51,7 +54,7 @@ def draw(mixer, recipe):
 def test_a_recipe_is_drawn_with_its_numbers_once(mixer, drawn):
     recipe = mixer.recipe("cat", 7, shared=0.5, personal=1.25)
     first = draw(mixer, recipe)
-    assert drawn == [("cat", 7, [("a" * 64, 0.5), ("c" * 64, 1.25)], 3, 4.0)]
+    assert drawn == [("cat", 7, [("a" * 64, 0.5), ("c" * 64, 1.25)], 3, 4.0, None)]
     assert draw(mixer, recipe) is first
     assert len(drawn) == 1
     assert recipe in mixer
@@ -61,6 +64,19 @@ def test_without_numbers_of_its_own_a_mixer_takes_the_backbones(session):
     session.backbone.steps_and_guidance = (4, 1)  # as distilled pipelines have them
     recipe = Mixer(session).recipe("cat", 7, shared=1, personal=1)
     assert (recipe.steps, recipe.guidance, recipe.size_px) == (4, 1.0, 16)
+
+
+def test_mixes_on_the_embedded_backbone_are_anchored_and_their_recipes_say_so(session, mixer, drawn):
+    session.backbone.name = "embedded"
+    recipe = mixer.recipe("cat", 7, shared=0, personal=1)
+    assert recipe.anchored
+    draw(mixer, recipe)
+    assert drawn[-1][-1] == ANCHOR
+    mixer.anchored = False
+    plain = mixer.recipe("cat", 7, shared=0, personal=1)
+    assert mixer.nearest(plain) is None, "another way of drawing, so no stand-in"
+    draw(mixer, plain)
+    assert drawn[-1][-1] is None
 
 
 def test_an_adapter_that_is_off_or_missing_leaves_no_trace_in_the_recipe(mixer, session):

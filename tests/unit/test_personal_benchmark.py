@@ -49,7 +49,8 @@ def verdict(shared: ModuleType, judged: str, ranks: list[int]) -> object:
 def outcome(personal: ModuleType, shared: ModuleType, bare_ranks: list[int]) -> object:
     def run(judged: str, ranks: list[int]) -> object:
         bare = verdict(shared, "bbbb", bare_ranks)
-        return personal.Run(verdict(shared, judged, ranks), bare, 0.8, 0.6, adapter=None)
+        unanchored = verdict(shared, "aaaa", [9 for _ in ranks])
+        return personal.Run(verdict(shared, judged, ranks), unanchored, bare, 0.8, 0.6, adapter=None)
 
     runs = {"ada": [run("aaab", [1, 5, 6, 9]), run("aabb", [1, 1, 6, 9])], "bob": [run("bbbb", []), run("bbbb", [])]}
     for each in runs["bob"]:
@@ -85,6 +86,7 @@ def test_style_accuracy_counts_every_artist_once_and_its_spread_is_over_seeds(
     assert line["baseline"]["backbone"] == 0
     assert line["baseline"]["chance"] == 0.5
     assert line["baseline"]["worst_artist"] == "ada"
+    assert line["baseline"]["unanchored"] == 0.5
 
 
 def test_beside_style_accuracy_stand_both_judges_verdicts_and_what_the_autoencoder_alone_costs(
@@ -101,6 +103,7 @@ def test_captions_kept_is_the_adapter_s_hits_over_the_backbone_s(personal: Modul
     assert line["value"] == pytest.approx(2 / 3, abs=1e-4)
     assert line["spread"][0] <= line["value"] <= line["spread"][1]
     assert line["baseline"]["real_test_pictures_top5"] == 0.75
+    assert line["baseline"]["unanchored"] == 0
     json.dumps(line, allow_nan=False)
 
 

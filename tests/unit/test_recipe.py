@@ -52,6 +52,12 @@ def test_the_file_holds_the_recipe_and_no_other_metadata(tmp_path):
     assert str(tmp_path).encode() not in path.read_bytes()
 
 
+def test_a_recipe_of_before_there_was_an_anchor_reads_as_not_anchored(tmp_path):
+    said = {"format": 1, **asdict(RECIPE)}
+    del said["anchored"]
+    assert read_recipe(png_with(tmp_path / "old.png", json.dumps(said))) == RECIPE
+
+
 def test_a_file_that_exists_is_never_written_over(tmp_path):
     path = tmp_path / "cat.png"
     path.write_text("mine")
@@ -86,6 +92,7 @@ def test_a_picture_without_a_recipe_and_what_is_no_picture_are_told_apart(tmp_pa
         ({"guidance": float("nan")}, "guidance is nan; expected a number below"),
         ({"shared": 10**400}, "shared is 10+; expected a number below"),
         ({"personal_sha256": []}, r"personal_sha256 is \[\]"),
+        ({"anchored": 1}, "anchored is 1; expected bool"),
         ({"format": 2}, "format 2; this version reads 1"),
         ({"prompt": "x" * 40_000}, "expected at most 32,768"),
     ],

@@ -22,6 +22,7 @@ from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import (
     Adapter,
     AdapterConfig,
+    Anchor,
     Backbone,
     Conditioning,
     TrainConfig,
@@ -115,6 +116,17 @@ def test_plain_diffusers_loads_the_adapter_and_draws_the_same_pixels(
     ).images
     np.testing.assert_allclose(ours, (theirs * 255).round(), atol=1)
     assert (ours != draw(family, ["red cat", "dog"], seeds=[5, 6], steps=steps, guidance=guidance)).any()
+
+
+def test_anchored_drawing_works_in_every_family_and_leaves_the_network_as_it_was(family: Backbone, kind: str) -> None:
+    own, distilled = [(random_adapter(family), 1.0)], "turbo" in kind or kind == "schnell"
+    steps, guidance = (2, 1.0) if distilled else (3, 3.0)
+    plain, anchored, again = (
+        draw(family, ["red cat"], seeds=[5], steps=steps, guidance=guidance, adapters=own, anchor=anchor)
+        for anchor in (None, Anchor(), None)
+    )
+    np.testing.assert_array_equal(again, plain)
+    assert (anchored != plain).any() == (guidance > 1 and not family.family.guidance_is_told)
 
 
 def test_an_adapter_keeps_its_network_and_its_targets_in_its_file(family: Backbone, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from fedart_nb.widgets.panel import Panel
 class FakeBackbone:
     """Knows the words red and cat; draws flat colours while it holds its lock."""
 
+    name = "tiny"
     sha256, latent_shape, size_px, steps_and_guidance = "b" * 64, (4, 2, 2), 16, (20, 5.0)
 
     def __init__(self):
@@ -31,16 +32,16 @@ class FakeBackbone:
         return Lexicon(frozenset({"red", "cat"}), {"kitty": "cat"}).understand(prompt)
 
 
-def fake_sample(backbone, prompts, *, seeds, adapters=(), steps=20, guidance=5.0):
+def fake_sample(backbone, prompts, *, seeds, adapters=(), steps=20, guidance=5.0, anchor=None):
     """Yields as `fedart_nb.diffusion.sample` does; the colour says what was asked for."""
     with backbone.lock:
         for index in range(1, steps + 1):
             yield SampleStep(index, steps)
-        yield Sampled(colour(prompts[0], seeds[0], adapters)[None], tuple(prompts), tuple(seeds), 0.0)
+        yield Sampled(colour(prompts[0], seeds[0], adapters, anchor)[None], tuple(prompts), tuple(seeds), 0.0)
 
 
-def colour(prompt, seed, adapters):
-    said = repr((prompt, seed, [(adapter.digest, weight) for adapter, weight in adapters]))
+def colour(prompt, seed, adapters, anchor=None):
+    said = repr((prompt, seed, [(adapter.digest, weight) for adapter, weight in adapters], anchor))
     return np.tile(np.frombuffer(hashlib.sha256(said.encode()).digest()[:3], np.uint8), (16, 16, 1))
 
 
@@ -125,6 +126,28 @@ def test_a_slider_shows_the_nearest_drawn_mix_and_says_which_until_the_exact_one
     assert panel._shown.recipe.shared == 0.6
     assert "Exact" in panel._note.value
     assert panel.value.shared == 0.6
+
+
+def test_keeping_to_the_words_can_be_switched_off_and_the_recipe_knows(open_panel, backbone, tmp_path):
+    backbone.name = "embedded"
+    panel = open_panel()
+    panel.start()
+    kept = panel.wait(20)
+    assert panel._anchored.layout.display == ""
+    panel._anchored.value = False
+    plain = panel.wait(20)
+    assert [mix.recipes[0].anchored for mix in (kept, plain)] == [True, False]
+    assert (kept.pictures != plain.pictures).any()
+    assert not read_recipe(panel.save(tmp_path / "plain.png")).anchored
+    panel._anchored.value = True
+    np.testing.assert_array_equal(panel.wait(20).pictures, kept.pictures)
+
+
+def test_a_backbone_without_an_anchor_of_its_own_offers_none(open_panel):
+    panel = open_panel()
+    panel.start()
+    assert not panel.wait(20).recipes[0].anchored
+    assert panel._anchored.layout.display == "none"
 
 
 def test_the_latest_position_of_a_drag_wins_and_stale_ones_are_not_drawn(open_panel, backbone):
