@@ -30,6 +30,7 @@ __all__ = [
     "Adapter",
     "AdapterConfig",
     "attached",
+    "detached",
     "initial_adapter",
     "personal_config",
     "read_adapter",
