@@ -179,7 +179,7 @@ def federate(
                 factors=rule.factors(number),
                 private=(private or {}).get(name),
             )
-            updates[name] = {f"{now.part}.{key}": delta for key, delta in after.minus(now).items()}
+            updates[name] = after.minus(now)
         inexact = rule.name in ("fedavg", "bfirst") and now.core is None
         error = aggregation_error(before, list(updates.values())) if inexact else 0.0
         sent_by = {name: rule.sent(number, before, update) for name, update in updates.items()}

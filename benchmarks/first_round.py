@@ -64,7 +64,7 @@ def federation(seed: int, members: tuple[str, ...], rounds: int, steps: int, lim
         for index, name in enumerate(members):
             after = trained(now, own[name], steps=steps, batch=8, seed=_seed(seed, number, index))
             for key, delta in after.minus(now).items():
-                total[f"unet.{key}"] += delta
+                total[key] += delta
         shared = pack(aggregate("fedavg", unpack(shared), total, len(members)), metadata_of(shared))
     federated = Adapter.from_bytes(shared)
     local = {

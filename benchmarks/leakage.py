@@ -109,7 +109,7 @@ def federated(
         for index, data in enumerate(members):
             changed = update(backbone, data, now, steps=steps, seed=_seed(seed, number, index))
             for name, delta in changed.items():
-                total[f"unet.{name}"] += delta
+                total[name] += delta
         shared = pack(aggregate("fedavg", unpack(shared), total, len(members)), metadata_of(shared))
     return Adapter.from_bytes(shared)
 

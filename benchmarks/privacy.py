@@ -195,7 +195,7 @@ class Bench:
         """Area under the ROC curve of trained against held-out pictures, by the update."""
         view, members = self.candidates(name)
         features = self.features(name)
-        moved = {f"{self.start.part}.{key}": delta for key, delta in adapter.minus(self.start).items()}
+        moved = adapter.minus(self.start)
         with opened(self.backbone, view) as model:
             update = torch.cat([torch.from_numpy(moved[key]).reshape(-1) for key in model.names])
         scores = scores_of(view, features, update).numpy()

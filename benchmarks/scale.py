@@ -106,7 +106,7 @@ def federation(artists: int, rounds: int, steps: int, limit: int | None) -> Cost
             config = TrainConfig.of_round(steps=steps, batch=BATCH, learning_rate=RATE, seed=1000 * number + index)
             factors = rule_of(DEFAULT_RULE).factors(number)
             *_, last = train(backbone, own, config=config, start=now, factors=factors)
-            return {f"{now.part}.{key}": delta for key, delta in last.adapter.minus(now).items()}
+            return last.adapter.minus(now)
 
         began, training = time.process_time(), 0.0
         for number in range(1, rounds + 1):

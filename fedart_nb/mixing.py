@@ -97,7 +97,7 @@ class Mixer:
     def recipe(self, prompt: str, seed: int, *, shared: float, personal: float) -> Recipe:
         """The recipe of one picture with the adapters that the session holds now; loads the backbone if need be.
 
-        The weight of an adapter that the session does not have counts as 0.
+        The weight of an adapter that the session does not have counts as 0; without adapters nothing is anchored.
         """
         from .diffusion import anchor_of
 
@@ -116,7 +116,7 @@ class Mixer:
             personal=personal,
             shared_sha256=shared_sha256,
             personal_sha256=personal_sha256,
-            anchored=self.anchored and anchor_of(backbone) is not None,
+            anchored=self.anchored and anchor_of(backbone) is not None and bool(shared or personal),
         )
 
     def find(self, recipe: Recipe) -> Sample | None:
@@ -127,14 +127,21 @@ class Mixer:
             return self._samples.get(recipe)
 
     def nearest(self, recipe: Recipe) -> Sample | None:
-        """The remembered picture with the nearest weights: same prompt, seed and settings, same adapters."""
+        """The remembered picture with the nearest weights: same prompt, seed and settings, same adapters.
+
+        Of two with the same weights, the one that is anchored as the recipe says.
+        """
         with self._lock:
             scene, held = _scene(recipe), self._held()
             alike = [k for k in self._samples if _scene(k) == scene and {k.shared_sha256, k.personal_sha256} <= held]
             if not alike:
                 return None
             at = (recipe.shared, recipe.personal)
-            return self.find(min(alike, key=lambda known: math.dist(at, (known.shared, known.personal))))
+
+            def away(known: Recipe) -> tuple[float, bool]:
+                return math.dist(at, (known.shared, known.personal)), known.anchored != recipe.anchored
+
+            return self.find(min(alike, key=away))
 
     def draw(self, recipe: Recipe) -> Generator[SampleStep, None, Sample]:
         """Yield the steps of drawing a recipe and return its picture; a remembered one is returned at once.
@@ -276,8 +283,7 @@ def wiped(left: NDArray[np.uint8], right: NDArray[np.uint8], share: float) -> ND
 
 def _scene(recipe: Recipe) -> tuple[object, ...]:
     """What two pictures have in common when they differ in nothing but the mix."""
-    drawing = (recipe.steps, recipe.guidance, recipe.size_px, recipe.anchored)
-    return (recipe.prompt, recipe.seed, recipe.backbone_sha256, *drawing)
+    return (recipe.prompt, recipe.seed, recipe.backbone_sha256, recipe.steps, recipe.guidance, recipe.size_px)
 
 
 def _sample(recipe: Recipe, picture: NDArray[np.uint8]) -> Sample:

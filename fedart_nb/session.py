@@ -838,7 +838,7 @@ class Session:
         means = {"loss_before": float(np.mean(losses[:quarter])), "loss_after": float(np.mean(losses[-quarter:]))}
         if asked(plan.metrics):
             means |= addends(self._gain_by(start))
-        return {f"{start.part}.{name}": delta for name, delta in trained.minus(start).items()}, means, data.ids
+        return trained.minus(start), means, data.ids
 
     def _payment(self, plan: RoundPlan) -> Payment | None:
         """With what noise to train a round so that the budget lasts for those to come, and who pays; None without."""

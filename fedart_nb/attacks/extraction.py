@@ -58,9 +58,7 @@ def extraction(
         )
     captions = captions[:evaluations]
     start = Adapter.from_bytes(view.shared)
-    seen = view.tensors
-    moved = {n: v + seen[f"{start.part}.{n}"] / np.float32(view.artists) for n, v in start.tensors.items()}
-    trained = Adapter(moved, start.config, start.backbone_sha256, start.part)
+    trained = start.plus({name: value / np.float32(view.artists) for name, value in view.tensors.items()})
     clock = Clock("extraction", evaluations=len(captions), budget_s=budget_s)
     shown: list[_Pictures] = []
     scores: list[float] = []

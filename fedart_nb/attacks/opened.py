@@ -161,10 +161,8 @@ def opened(backbone: Backbone, view: ServerView, *, moved: float = 0.0) -> Itera
         )
     adapter = Adapter.from_bytes(view.shared) if view.shared else None
     if adapter is not None and moved:
-        tensors, seen, times = dict(adapter.tensors), view.tensors, np.float32(moved / view.artists)
-        for name, value in tensors.items():
-            tensors[name] = value + times * seen.get(f"{adapter.part}.{name}", np.float32(0))
-        adapter = Adapter(tensors, adapter.config, adapter.backbone_sha256, adapter.part)
+        times = np.float32(moved / view.artists)
+        adapter = adapter.plus({name: times * value for name, value in view.tensors.items()})
     adapters: list[tuple[Adapter, float]] = [(adapter, 1.0)] if adapter else []
     with attached(backbone, adapters, trainable=0 if adapter else None):
         denoiser: Any = backbone.denoiser

@@ -44,9 +44,8 @@ def update_view(
     for event in train(backbone, data, config=config, start=start, private=private):
         if isinstance(event, Trained):
             trained = event.adapter
-    update = {f"{start.part}.{name}": delta for name, delta in trained.minus(start).items()}
     return ServerView.of(
-        update,
+        trained.minus(start),
         start.to_bytes(),
         backbone.sha256,
         kind="steps",

@@ -116,7 +116,9 @@ class Adapter:
         return digest.hexdigest()
 
     def minus(self, other: Adapter) -> dict[str, NDArray[np.float32]]:
-        """The update: this adapter's tensors less another's of the same shape.
+        """The update: this adapter's tensors less another's of the same shape, by their names on the wire.
+
+        `other.plus(self.minus(other))` is this adapter again.
 
         Raises:
             AdapterError: other modules, or a style token, which no update holds.
@@ -125,7 +127,7 @@ class Adapter:
             raise AdapterError("A style token is personal and no part of an update. Train with style_tokens=0.")
         if self.tensors.keys() != other.tensors.keys():
             raise AdapterError("These adapters have different modules; train both from the same AdapterConfig.")
-        return {name: self.tensors[name] - other.tensors[name] for name in self.tensors}
+        return {f"{self.part}.{name}": value - other.tensors[name] for name, value in self.tensors.items()}
 
     def plus(self, change: Mapping[str, NDArray[np.float32]]) -> Adapter:
         """This adapter with a change added, by the names that tensors have on the wire; what it leaves out stays.

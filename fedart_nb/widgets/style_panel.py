@@ -424,7 +424,7 @@ class StylePanel(Panel):
             text = f"Shown: {_mix(wish)}."
         else:
             lines = [parts.badge("Nearest drawn", level="warning", sign="≈")]
-            text = f"Shown: {_mix(self._shown.recipe)}. You asked for {_mix(wish)}."
+            text = f"Shown: {_mix(self._shown.recipe)}{_kept(self._shown.recipe, wish)}. You asked for {_mix(wish)}."
         lines.append(f"<p>{escape(text)}</p>")
         if drawing:
             left = len(self._missing()) if wish is not None else 0
@@ -507,6 +507,13 @@ def _mix(recipe: Recipe) -> str:
     """
     named = [(name, weight) for name, weight in (("shared", recipe.shared), ("personal", recipe.personal)) if weight]
     return " + ".join(f"{name} {weight:g}" for name, weight in named) or "backbone alone"
+
+
+def _kept(shown: Recipe, wish: Recipe) -> str:
+    """How the shown picture differs from the wish in keeping to the words, if both have adapters to keep there."""
+    if shown.anchored == wish.anchored or not (shown.shared or shown.personal):
+        return ""
+    return ", kept to the words" if shown.anchored else ", not kept to the words"
 
 
 def _short(recipe: Recipe) -> str:

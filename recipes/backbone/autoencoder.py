@@ -43,6 +43,11 @@ def read(folder: Path) -> AutoencoderTiny:
     return model
 
 
+def adopt(vae: Path, folder: Path) -> None:
+    """Take a pipeline's autoencoder as `folder`'s finished one: a denoiser alone is to be trained."""
+    torch.save({"model": AutoencoderTiny.from_pretrained(vae).state_dict()}, folder / "autoencoder.pt")
+
+
 def start_from(model: AutoencoderTiny, folder: Path) -> AutoencoderTiny:
     """Copy a trained autoencoder's weights, and return it; what it lacked (channels, blocks) has no effect yet."""
     old = AutoencoderTiny.from_pretrained(folder)

@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.stage in ("all", "denoiser"):
         import denoiser
 
+        if args.start and not (args.out / "autoencoder.pt").exists():
+            autoencoder.adopt(args.start / "vae", args.out)
         events = denoiser.train(
             parts,
             folder=args.out,

@@ -70,6 +70,12 @@ def test_a_mix_is_drawn_wiped_turned_by_keyboard_and_saved(page, lab):
     expect(panel.get_by_text("Shown: shared 1 + personal 0.85.")).to_be_visible(timeout=SLOW_MS)
     expect(panel.get_by_text("✓ Exact")).to_be_visible(timeout=SLOW_MS)
 
+    # without keeping to the words: what was drawn until the adapters alone have drawn
+    panel.get_by_role("checkbox", name="Keep to the words (slower)").focus()
+    page.keyboard.press("Space")
+    expect(panel.get_by_text("Shown: shared 1 + personal 0.85, kept to the words.")).to_be_visible(timeout=SLOW_MS)
+    expect(panel.get_by_text("✓ Exact")).to_be_visible(timeout=SLOW_MS)
+
     # the seeds: another one large, one kept, the others new
     panel.get_by_role("button", name="Show seed 3").press("Enter")
     expect(panel.get_by_role("button", name="Showing seed 3")).to_be_visible()
@@ -86,6 +92,7 @@ def test_a_mix_is_drawn_wiped_turned_by_keyboard_and_saved(page, lab):
     expect(panel.get_by_text("The recipe with the prompt is inside the file.")).to_be_visible(timeout=SLOW_MS)
     recipe = read_recipe(lab.folder / "mine.png")
     assert (recipe.prompt, recipe.seed, recipe.personal, recipe.artist) == ("red cat zeppelin", 3, 0.85, "")
+    assert not recipe.anchored
 
     # a narrow page
     page.set_viewport_size({"width": 700, "height": 1000})

@@ -70,13 +70,16 @@ def test_mixes_on_the_embedded_backbone_are_anchored_and_their_recipes_say_so(se
     session.backbone.name = "embedded"
     recipe = mixer.recipe("cat", 7, shared=0, personal=1)
     assert recipe.anchored
-    draw(mixer, recipe)
+    kept = draw(mixer, recipe)
     assert drawn[-1][-1] == ANCHOR
+    bare = mixer.recipe("cat", 7, shared=0, personal=0)
     mixer.anchored = False
+    assert mixer.recipe("cat", 7, shared=0, personal=0) == bare, "without adapters there is nothing to anchor"
     plain = mixer.recipe("cat", 7, shared=0, personal=1)
-    assert mixer.nearest(plain) is None, "another way of drawing, so no stand-in"
-    draw(mixer, plain)
+    assert mixer.nearest(plain) is kept, "the same mix, until it is drawn"
+    found = draw(mixer, plain)
     assert drawn[-1][-1] is None
+    assert (mixer.nearest(plain), mixer.nearest(recipe)) == (found, kept)
 
 
 def test_an_adapter_that_is_off_or_missing_leaves_no_trace_in_the_recipe(mixer, session):

@@ -134,8 +134,12 @@ def test_keeping_to_the_words_can_be_switched_off_and_the_recipe_knows(open_pane
     panel.start()
     kept = panel.wait(20)
     assert panel._anchored.layout.display == ""
-    panel._anchored.value = False
+    with backbone.lock:  # nothing can be drawn meanwhile
+        panel._anchored.value = False
+        asked = "Shown: shared 1 + personal 1, kept to the words. You asked for shared 1 + personal 1."
+        assert asked in panel._note.value
     plain = panel.wait(20)
+    assert "Exact" in panel._note.value
     assert [mix.recipes[0].anchored for mix in (kept, plain)] == [True, False]
     assert (kept.pictures != plain.pictures).any()
     assert not read_recipe(panel.save(tmp_path / "plain.png")).anchored
