@@ -31,7 +31,8 @@ def test_nothing_is_left_listening(number: str, tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (tmp_path / "notebooks").mkdir()
-    start = "import sys; from fedart_nb.cli import main; sys.exit(main())"
+    unhindered = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # though the tests run under nohup
+    start = unhindered + "import sys; from fedart_nb.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", start, "lab", "--no-browser", f"--port={port}", "--notebooks", "notebooks"]
     environment = os.environ | {"FEDART_HOME": str(tmp_path / "home")}
     with (
