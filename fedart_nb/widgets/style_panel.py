@@ -511,7 +511,8 @@ def _mix(recipe: Recipe) -> str:
 
 def _kept(shown: Recipe, wish: Recipe) -> str:
     """How the shown picture differs from the wish in keeping to the words, if both have adapters to keep there."""
-    if shown.anchored == wish.anchored or not (shown.shared or shown.personal):
+    both_mixed = all(recipe.shared or recipe.personal for recipe in (shown, wish))
+    if shown.anchored == wish.anchored or not both_mixed:
         return ""
     return ", kept to the words" if shown.anchored else ", not kept to the words"
 
