@@ -293,8 +293,9 @@ class Host:
     def _hear(self, engine: RoundEngine, envelope: Envelope) -> Iterator[Joined | Note | RoundOpened]:
         """One message of somebody else, for the engine."""
         known, phase = len(self.members), engine.phase
+        _, transport = self._in_room()
         try:
-            fetched = self._fetched(envelope, engine.limit_bytes)
+            fetched = transport.fetch(envelope, engine.limit_bytes) if engine.wants(envelope) else envelope
         except RelayRefused as error:
             if error.status != 404:
                 raise
@@ -409,13 +410,6 @@ class Host:
         if self.plan is None or self.transport is None:
             raise RoundError("There is no room yet. Call open_room(relay) first.")
         return self.plan, self.transport
-
-    def _fetched(self, envelope: Envelope, limit_bytes: int) -> Envelope:
-        """Attachments only where the engine wants them and within its limit; too large ones it refuses unseen."""
-        _, transport = self._in_room()
-        if envelope.kind != "update" or envelope.attachments_bytes != limit_bytes:
-            return envelope
-        return transport.fetch(envelope, limit_bytes)
 
     def _send(self, envelope: Envelope) -> None:
         _, transport = self._in_room()

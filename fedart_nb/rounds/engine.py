@@ -125,6 +125,7 @@ class RoundEngine:
         self._opened_at = clock()
         self._answers: dict[str, bool] = {}
         self._decided: dict[str, tuple[str, ...]] = {}
+        self._vectors: dict[str, str] = {}  # checksum of the one masked vector that is looked at, by artist
         for e in said:
             if e.sender == host.id and e.body.get("plan_digest") == plan.digest:
                 self._decided |= {kind: tuple(e.body[key]) for kind, key in _LISTS.items() if key in e.body}
@@ -133,6 +134,22 @@ class RoundEngine:
     def limit_bytes(self) -> int:
         """What an update's attachment has, to the byte; anything larger is refused before it is fetched."""
         return 4 * self._words + MESSAGE_BYTES
+
+    def wants(self, envelope: Envelope) -> bool:
+        """Whether this message's attachment is to be fetched: it is the first update of a roster member in this attempt.
+
+        Checked on the signed envelope alone, so that nobody makes a host download what it will not use.
+        """
+        return (
+            envelope.kind == "update"
+            and self.phase is Phase.UPDATE
+            and envelope.sender in self.roster
+            and envelope.sender not in self._vectors
+            and envelope.round == self.plan.number
+            and envelope.body.get("plan_digest") == self.plan.digest
+            and [(ref.name, ref.size_bytes) for ref in envelope.attachment_refs] == [("update", self.limit_bytes)]
+            and not self._too_late("update", envelope.sender)
+        )
 
     def open(self) -> list[Envelope]:
         """The plan and the shared adapter, for everybody."""
@@ -259,6 +276,13 @@ class RoundEngine:
             )
         if self._too_late("update", member.id):
             return
+        if (before := self._vectors.get(member.id)) is not None:
+            if before == ref.sha256:
+                return  # a kernel that came back and sends the same again
+            raise RoundError("A second, different update of yours arrived in this attempt. Nothing was fetched.")
+        if "update" not in envelope.attachments:
+            raise RoundError("The update's attachment is not there. Send it again.")
+        self._vectors[member.id] = ref.sha256
         self._sum.masked(member.id, envelope.attachments["update"])
         member.state, member.progress = "sent", 1.0
 

@@ -15,7 +15,7 @@ from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import FedArtError, RoundError
 from fedart_nb.events import Joined, RoundClosed, RoundOpened, Waiting
 from fedart_nb.host import Host
-from fedart_nb.relay import Invite, RelayClient
+from fedart_nb.relay import Envelope, Invite, RelayClient
 from fedart_nb.relay.server import RunningRelay, serve_in_thread
 from fedart_nb.rounds import ArtistSide, rule_of
 from fedart_nb.secagg.identity import Identity
@@ -203,3 +203,46 @@ def test_a_restarted_host_whose_rounds_are_over_closes_the_room_and_no_more(
     assert again.shared is not None
     assert host.shared is not None
     assert again.shared.digest == host.shared.digest
+
+
+class CountingTransport:
+    """A transport that counts the attachments that its owner fetches."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.fetched: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def fetch(self, envelope: Any, limit_bytes: int) -> Any:
+        self.fetched.append(envelope.sender)
+        return self._inner.fetch(envelope, limit_bytes)
+
+
+def test_a_host_downloads_one_update_of_each_roster_member_however_many_messages_name_one(
+    relay: RunningRelay, backbone: Backbone, tmp_path: Path
+) -> None:
+    host = Host("Studio", folder=tmp_path / "host", backbone=backbone)
+    events, artists = opened(host, relay, backbone, "ABC", rounds=1)
+    assert host.invite is not None and host.engine is not None and host.plan is not None
+    outsider = Artist("Dee", host.invite, backbone)
+    host.transport = counting = CountingTransport(host.transport)
+    junk = bytes(host.engine.limit_bytes)
+
+    def claim(artist: Artist, number: int, **changes: Any) -> None:
+        body = {"plan_digest": host.plan.digest, "number": number} | changes  # type: ignore[union-attr]
+        fields: dict[str, Any] = {"room": host.plan.room, "round": 1, "kind": "update", "recipient": "host"}  # type: ignore[union-attr]
+        message = Envelope(sender=artist.identity.id, body=body, attachments={"update": junk}, **fields)
+        artist.transport.send(message, artist.identity)
+
+    for number in range(10):
+        claim(outsider, number)  # in the room, not in the roster
+        claim(artists[0], number, plan_digest="0" * 64)  # of another attempt
+    for artist in artists:
+        artist.update(0.1)
+    for number in range(10):
+        claim(artists[1], number)  # a second, third, ... one
+    closed = finish(events, artists)
+    assert (closed.number, closed.contributors) == (1, 3)
+    assert sorted(counting.fetched) == sorted(artist.identity.id for artist in artists)
