@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedart_nb.art.collecting import Collected, Picture, Split, collect
+from fedart_nb.art.collecting import Collected, Picture, Split, collect, content_hash
 from fedart_nb.art.reading import png_of
 from fedart_nb.art.samples import SampleInfo, sample_folder, sample_infos
 from fedart_nb.art.sources import scan_folder, sources_of
@@ -48,7 +48,7 @@ class ArtSet:
         self._pictures: dict[str, Picture] = {}
         self._pixels: dict[str, NDArray[np.uint8]] = {}
         for picture, pixels in pictures:
-            self._pictures[picture.id] = picture
+            self._pictures[picture.id] = picture if picture.sha256 else replace(picture, sha256=content_hash(pixels))
             self._pixels[picture.id] = pixels
         self._excluded = {picture.id for picture in self._pictures.values() if not picture.included}
         self._problems = tuple(problems)

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Collected", "Picture", "Split", "collect"]
+__all__ = ["CONTENT_PX", "Collected", "Picture", "Split", "collect", "content_hash"]
 
 _ACCEPTED = "JPEG, PNG, WebP, GIF (its first frame) and HEIC"
 _OTHER_FORMATS = frozenset({".avif", ".bmp", ".jxl", ".psd", ".svg", ".tga", ".tif", ".tiff", ".xcf"})
 _SIDECAR_LIMIT_BYTES = 2**20
+CONTENT_PX = 128  # the size at which a picture's content is hashed
 
 Split = Literal["train", "test"]
 
@@ -45,6 +46,8 @@ class Picture:
 
     `id` is the first 16 hex digits of the SHA-256 of its RGB pixels at the set's size; `name` is the file name, for
     people only. `included` is the consent at the moment when this value was made: `ArtSet.pixels` asks the set itself.
+    `sha256` (64 hex digits) names the content whatever the set's size, name or caption: it is taken of the RGB pixels at
+    128 px, so the same file has the same one in every set, session and room.
     """
 
     id: str
@@ -54,6 +57,7 @@ class Picture:
     licence: str | None = None
     included: bool = True
     tags: tuple[str, ...] = ()
+    sha256: str = ""
 
 
 @dataclass(slots=True)
@@ -99,7 +103,7 @@ def collect(
             break
         tried += 1
         try:
-            picture_id, pixels = _read(source, names, size_px)
+            picture_id, sha256, pixels = _read(source, names, size_px)
         except Unusable as error:
             problems.append(Problem(source.name, str(error), error.kind))
             continue
@@ -110,7 +114,9 @@ def collect(
         caption, more = _caption(source, record, sidecars)
         problems.extend(more)
         licence = cleaned(record.licence, limit=100)[0] if record.licence else None
-        picture = Picture(picture_id, source.name, caption, split or "train", licence=licence, tags=record.tags)
+        picture = Picture(
+            picture_id, source.name, caption, split or "train", licence=licence, tags=record.tags, sha256=sha256
+        )
         taken.append((position, picture, pixels))
     if left := len(candidates) - tried:
         what = "were taken" if len(taken) == limit else "could be taken"
@@ -120,6 +126,12 @@ def collect(
         raise ArtError(_nothing(place, sources, problems))
     taken.sort(key=lambda item: item[0])
     return Collected([(picture, pixels) for _, picture, pixels in taken], problems, fixed_splits)
+
+
+def content_hash(pixels: NDArray[np.uint8]) -> str:
+    """The SHA-256 of RGB pixels and of their size, as `Picture.sha256` has it."""
+    shape = "x".join(map(str, pixels.shape)).encode()
+    return hashlib.sha256(shape + b":" + pixels.tobytes()).hexdigest()
 
 
 def _candidates(sources: list[Source], problems: list[Problem], *, chosen_by_hand: bool) -> list[Source]:
@@ -134,8 +146,8 @@ def _candidates(sources: list[Source], problems: list[Problem], *, chosen_by_han
     return candidates
 
 
-def _read(source: Source, names: dict[str, str], size_px: int) -> tuple[str, NDArray[np.uint8]]:
-    """Id and pixels; a second copy is refused by its bytes before it is decoded, or else by its pixels."""
+def _read(source: Source, names: dict[str, str], size_px: int) -> tuple[str, str, NDArray[np.uint8]]:
+    """Id, hash of the content, and pixels; a second copy is refused by its bytes before it is decoded, or else by its pixels."""
     data = source.read(FILE_LIMIT_BYTES)
     content = hashlib.sha256(data).hexdigest()
     if content not in names:
@@ -144,7 +156,8 @@ def _read(source: Source, names: dict[str, str], size_px: int) -> tuple[str, NDA
         names[content] = names.get(picture_id, source.name)
         if picture_id not in names:
             names[picture_id] = source.name
-            return picture_id, pixels
+            content_px = pixels if size_px == CONTENT_PX else read_pixels(data, size_px=CONTENT_PX)
+            return picture_id, content_hash(content_px), pixels
     message = f"the same picture as {names[content]!r}"
     raise Unusable(message, kind="duplicate")
 

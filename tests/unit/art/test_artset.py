@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from fedart_nb.art import ArtSet
+from fedart_nb.art import ArtSet, Picture
 from fedart_nb.art.captions import CAPTION_LIMIT
 from fedart_nb.errors import ArtError
 
@@ -325,3 +325,20 @@ def test_settings_out_of_range_are_refused_with_the_value(settings, picture):
 def test_a_path_that_is_not_there_is_listed(tmp_path, picture):
     art = ArtSet.from_files([("a.png", picture()), tmp_path / "gone.png"])
     assert "gone.png" in str(art.problems[0])
+
+
+def test_the_hash_of_a_pictures_content_is_the_same_in_every_set(tmp_path, picture):
+    (tmp_path / "other-name.png").write_bytes(picture(1, size=(200, 300)))
+    small = ArtSet.from_files([("a.png", picture(1, size=(200, 300))), ("a.txt", b"a hat")], size_px=16)
+    large, uploaded = ArtSet.from_folder(tmp_path), ArtSet.from_files([("b.png", picture(2, size=(200, 300)))])
+    assert len(small.pictures[0].sha256) == 64
+    assert small.pictures[0].sha256 == large.pictures[0].sha256 != uploaded.pictures[0].sha256
+
+
+def test_a_picture_made_by_hand_gets_its_hash_from_its_pixels():
+    pixels = np.zeros((2, 16, 16, 3), np.uint8)
+    pixels[1] = 9
+    made = [(Picture(str(i), "x.png", "x", "train"), pixels[i]) for i in range(2)]
+    first, second = ArtSet("by hand", size_px=16, pictures=made)
+    assert len(first.sha256) == 64
+    assert first.sha256 != second.sha256
