@@ -136,7 +136,7 @@ class RoundEngine:
         return 4 * self._words + MESSAGE_BYTES
 
     def wants(self, envelope: Envelope) -> bool:
-        """Whether this message's attachment is to be fetched: it is the first update of a roster member in this attempt.
+        """Whether to fetch this message's attachment: it is the first update of a roster member in this attempt.
 
         Checked on the signed envelope alone, so that nobody makes a host download what it will not use.
         """

@@ -225,7 +225,9 @@ def test_a_host_downloads_one_update_of_each_roster_member_however_many_messages
 ) -> None:
     host = Host("Studio", folder=tmp_path / "host", backbone=backbone)
     events, artists = opened(host, relay, backbone, "ABC", rounds=1)
-    assert host.invite is not None and host.engine is not None and host.plan is not None
+    assert host.invite is not None
+    assert host.engine is not None
+    assert host.plan is not None
     outsider = Artist("Dee", host.invite, backbone)
     host.transport = counting = CountingTransport(host.transport)
     junk = bytes(host.engine.limit_bytes)
