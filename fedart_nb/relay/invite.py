@@ -6,20 +6,28 @@ has a certificate that nobody vouches for: then this fingerprint does.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import secrets
+import string
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from fedart_nb.errors import WireError
-from fedart_nb.relay.wire import check_id, check_room
+from fedart_nb.relay.address import check_url, is_loopback, plain_http_caution, shown, tidied
+from fedart_nb.relay.wire import check_room
 
 __all__ = ["Address", "Invite", "check_token", "check_url", "is_loopback", "new_token"]
 
 _EXAMPLE = "fedart+http://127.0.0.1:8765/<room>#token=...&host=..."
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
+_TOKEN_LETTERS = string.ascii_letters + string.digits  # no - or _: chat programs turn them into dashes and italics
+_TOKEN_LENGTH = 33
+_HOST_ID = re.compile(r"[0-9a-f]{32}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+_BEGIN = re.compile(r"fedart(\+|%(25)*2b)https?(://|%(25)*3a(%(25)*2f){2})", re.IGNORECASE)
+_QUOTES = "'\""
+_WRAPPED = re.compile(r"=?[ \t]*\r?\n[ \t>|]*")  # a line break that a mail program put into a long line
 
 
 @dataclass(frozen=True)
@@ -38,15 +46,22 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read an address; raises WireError for what is none."""
-        url, _, fragment = text.strip().partition("#")
+        """Read an address; raises WireError for what is none. No message repeats the secret."""
+        text = tidied(text)
+        if _BEGIN.match(text):
+            raise WireError(f"{shown(text)} is an invite link, for artists. A host needs the relay's own address.")
+        url, _, fragment = _with_hash(text, "cert", "open").partition("#")
         try:
             fields = dict(parse_qsl(fragment, strict_parsing=True)) if fragment else {}
-        except ValueError as error:
-            raise WireError(f"What stands behind {url[:120]}# is damaged; expected cert=... or open=...") from error
-        if strange := sorted(fields.keys() - {"cert", "open"}):
-            raise WireError(f"{strange[0][:40]!r} behind {url[:120]}# is unknown; expected cert=... or open=...")
-        return cls(check_url(url), _check_cert(url, fields.get("cert")), fields.get("open"))
+        except ValueError:
+            raise WireError(
+                f"What stands behind {shown(url).strip(_QUOTES)}# is damaged; expected cert=... or open=..."
+            ) from None
+        for strange in sorted(fields.keys() - {"cert", "open"}):
+            name = repr(strange) if re.fullmatch("[a-z]{1,6}", strange) else "Something"  # it may be the secret itself
+            raise WireError(f"{name} behind {shown(url).strip(_QUOTES)}# is unknown; expected cert=... or open=...")
+        url = check_url(url)
+        return cls(url, _check_cert(url, fields.get("cert")), fields.get("open"))
 
 
 @dataclass(frozen=True)
@@ -71,38 +86,59 @@ class Invite:
         object.__setattr__(self, "url", check_url(self.url))
         check_room(self.room)
         check_token(self.token)
-        check_id(self.host_id, "host")
+        if not isinstance(self.host_id, str) or not _HOST_ID.fullmatch(self.host_id):
+            value = repr(self.host_id) if re.fullmatch("[0-9a-f]{0,15}", str(self.host_id)) else "damaged"
+            raise WireError(f"The link's host is {value}; expected an id of 32 hex digits. Copy the whole link.")
         object.__setattr__(self, "cert", _check_cert(self.url, self.cert))
 
     def __str__(self) -> str:
         fields = {"token": self.token, "host": self.host_id} | ({"cert": self.cert} if self.cert else {})
         return f"fedart+{self.url}/{quote(self.room)}#{urlencode(fields)}"
 
+    @property
+    def caution(self) -> str:
+        """A sentence for who joins, where the way to the relay can be read by others; "" where there is none."""
+        return plain_http_caution(self.url)
+
     @classmethod
     def parse(cls, text: str) -> Invite:
-        """Read an invite link; raises WireError that says what is missing (and never repeats the token)."""
-        link = text.strip().strip("<>\"'").strip()
-        shown = link.partition("#")[0][:120]
-        if not re.match(r"fedart\+https?://", link):
-            raise WireError(f"{shown!r} is no invite link; expected {_EXAMPLE}.")
+        """Read an invite link, also as mail and chat programs write it: in quotes, wrapped, percent-escaped.
+
+        Raises WireError that says what is missing, and never repeats the token.
+        """
+        first: WireError | None = None
+        for link in _links_in(text):
+            try:
+                return cls._read(link)
+            except WireError as error:
+                first = first or error
+        raise first or WireError(f"{shown(text)} is no invite link; expected {_EXAMPLE}.")
+
+    @classmethod
+    def _read(cls, link: str) -> Invite:
+        name = shown(link)
         try:
-            parts = urlsplit(link.removeprefix("fedart+"))
+            parts = urlsplit(link[len("fedart+") :])
             fields = dict(parse_qsl(parts.fragment, strict_parsing=True)) if parts.fragment else {}
-        except ValueError as error:
-            raise WireError(f"The invite link {shown!r} is damaged; expected {_EXAMPLE}.") from error
-        for name in ("token", "host"):
-            if name not in fields:
-                raise WireError(f"The invite link {shown!r} has no {name}; it was cut short. Expected {_EXAMPLE}.")
+        except ValueError:
+            raise WireError(f"The invite link {name} is damaged; expected {_EXAMPLE}.") from None
+        for field_name in ("token", "host"):
+            if field_name not in fields:
+                raise WireError(f"The invite link {name} has no {field_name}; it was cut short. Expected {_EXAMPLE}.")
         prefix, _, room = parts.path.rpartition("/")
         if not room:
-            raise WireError(f"The invite link {shown!r} names no room; expected {_EXAMPLE}.")
+            raise WireError(f"The invite link {name} names no room; expected {_EXAMPLE}.")
+        try:
+            check_room(room)
+        except WireError:
+            raise WireError(f"The invite link {name} names no room that there can be. Copy the whole link.") from None
         url = f"{parts.scheme}://{parts.netloc}{prefix}"
         return cls(url, room, fields["token"], fields["host"], fields.get("cert"))
 
 
 def new_token() -> str:
-    """A room token of 192 random bits."""
-    return secrets.token_urlsafe(24)
+    """A room token of 196 random bits, in letters and digits alone."""
+    return "".join(secrets.choice(_TOKEN_LETTERS) for _ in range(_TOKEN_LENGTH))
 
 
 def check_token(token: object) -> str:
@@ -112,38 +148,39 @@ def check_token(token: object) -> str:
     return token
 
 
-def check_url(url: str) -> str:
-    """Return the relay's address without a final slash; raises WireError unless it is plain http(s)."""
-    try:
-        parts = urlsplit(url)
-        wrong = (
-            parts.scheme not in ("http", "https") or not parts.hostname or (parts.port is not None and parts.port < 1)
-        )
-    except ValueError:
-        wrong = True
-    if wrong or parts.query or parts.fragment or parts.username is not None or re.search(r"[\s<>\"'\\]", url):
-        raise WireError(f"{url[:120]!r} is no relay address; expected something like http://127.0.0.1:8765.")
-    return url.rstrip("/")
-
-
 def _check_cert(url: str, cert: str | None) -> str | None:
     if cert is None:
         return None
     cert = cert.replace(":", "").lower()  # as openssl prints it
     if not url.startswith("https://"):
-        raise WireError(f"{url[:120]!r} has no certificate, so cert= cannot stand behind it. Copy the whole link.")
+        raise WireError(f"{shown(url)} has no certificate, so cert= cannot stand behind it. Copy the whole link.")
     if not _FINGERPRINT.fullmatch(cert):
-        raise WireError(f"cert is {cert[:80]!r}; expected a fingerprint of 64 hex digits. Copy the whole link.")
+        raise WireError("cert= is no fingerprint of 64 hex digits. Copy the whole link.")
     return cert
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own.
+def _links_in(text: str) -> Iterator[str]:
+    """What may be the invite link in a text, the likeliest first."""
+    begin = _BEGIN.search(text)
+    if begin is None:
+        return
+    text = text[begin.start() :]
+    for whole in dict.fromkeys((_WRAPPED.sub("", text), text)):
+        link = tidied((whole.split() or [""])[0])
+        for _ in range(2):  # escaped as a whole, once or twice
+            if "://" not in link or not re.search("[#?]", link):
+                link = unquote(link)
+        link = re.sub("^fedart%2b", "fedart+", tidied(link), flags=re.IGNORECASE)
+        if _BEGIN.match(link):
+            yield _with_hash(link, "token", "host", "cert")
 
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("relay.example")
-    (True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+
+def _with_hash(link: str, *names: str) -> str:
+    """The link with its # again, where a program wrote %23 or ? for it, and with the & between its fields."""
+    if "#" not in link:
+        link = re.sub(rf"(%23|%2523|\?)(?=({'|'.join(names)})(=|%3D|%253D))", "#", link, count=1, flags=re.IGNORECASE)
+    start, hash_, fragment = link.partition("#")
+    if re.search(r"%(25)?(3D|26)", fragment, re.IGNORECASE) and "=" not in fragment:
+        fragment = unquote(unquote(fragment))
+    fragment = re.sub(rf"%(25)?26(?=({'|'.join(names)})(=|%3D))", "&", fragment, flags=re.IGNORECASE)
+    return start + hash_ + fragment
