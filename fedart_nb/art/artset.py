@@ -43,6 +43,7 @@ class ArtSet:
         fixed_splits: Iterable[str] = (),
     ) -> None:
         self.name = name
+        self.is_sample = False  # art that ships with the package; only `sample` says so
         self.size_px = size_px
         self.revision = 0
         self._pictures: dict[str, Picture] = {}
@@ -98,7 +99,9 @@ class ArtSet:
         24
         """
         with sample_folder(name) as folder:
-            return cls.from_folder(folder, size_px=size_px, limit=2000 if limit is None else limit, name=name)
+            art = cls.from_folder(folder, size_px=size_px, limit=2000 if limit is None else limit, name=name)
+        art.is_sample = True
+        return art
 
     @staticmethod
     def samples() -> dict[str, SampleInfo]:

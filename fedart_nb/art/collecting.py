@@ -45,18 +45,19 @@ class Picture:
     """One picture as a fact sheet; its pixels stay in the `ArtSet`.
 
     `id` is the first 16 hex digits of the SHA-256 of its RGB pixels at the set's size; `name` is the file name, for
-    people only. `included` is the consent at the moment when this value was made: `ArtSet.pixels` asks the set itself.
+    people only. Name, caption and tags are in no repr, so that a notebook's output does not hold them by accident.
+    `included` is the consent at the moment when this value was made: `ArtSet.pixels` asks the set itself.
     `sha256` (64 hex digits) names the content whatever the set's size, name or caption: it is taken of the RGB pixels at
     128 px, so the same file has the same one in every set, session and room.
     """
 
     id: str
-    name: str
-    caption: str
+    name: str = field(repr=False)
+    caption: str = field(repr=False)
     split: Split
     licence: str | None = None
     included: bool = True
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = field(default=(), repr=False)
     sha256: str = ""
 
 

@@ -36,7 +36,7 @@ class Frame:
     cpu_seconds: float = 0.0
     pictures: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     ranking: tuple[tuple[int, float], ...] = field(default=(), repr=False)
-    captions: tuple[str, ...] = ()
+    captions: tuple[str, ...] = field(default=(), repr=False)
     timesteps: tuple[float, ...] = ()
     latents: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
@@ -46,9 +46,10 @@ class Frame:
 
     @property
     def found(self) -> str:
-        """What the frame holds, as the end of a sentence; "" for nothing to tell in words."""
+        """What the frame holds, as the end of a sentence; "" for nothing to tell in words. No caption is repeated."""
         if self.captions:
-            return f"; reads {', '.join(map(repr, self.captions[:4]))}{' …' if len(self.captions) > 4 else ''}"
+            many = len(self.captions)
+            return f"; reads {many} caption{'s' if many > 1 else ''}"
         if self.timesteps:
             return f"; timesteps {', '.join(f'{t:.1f}' for t in self.timesteps[:16])}"
         if self.ranking:

@@ -42,7 +42,7 @@ class Truth:
     """
 
     pictures: _Pictures | None = field(default=None, repr=False)
-    captions: tuple[str, ...] = ()
+    captions: tuple[str, ...] = field(default=(), repr=False)
     timesteps: tuple[float, ...] = ()
     members: tuple[int, ...] = ()
 

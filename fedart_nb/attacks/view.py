@@ -41,8 +41,8 @@ class Knowledge:
 
     seed: int | tuple[int, ...] | None = None
     timesteps: tuple[float, ...] | None = None
-    captions: tuple[str, ...] | None = None
-    caption_list: tuple[str, ...] = ()
+    captions: tuple[str, ...] | None = field(default=None, repr=False)
+    caption_list: tuple[str, ...] = field(default=(), repr=False)
     candidates: _Pictures | None = field(default=None, repr=False)
     candidate_captions: tuple[str, ...] = field(default=(), repr=False)
     public: _Pictures | None = field(default=None, repr=False)

@@ -68,7 +68,7 @@ class Scene:
 
     backbone: Backbone = field(repr=False)
     picture: NDArray[np.uint8] = field(repr=False)
-    caption: str
+    caption: str = field(repr=False)
     others: NDArray[np.uint8] = field(repr=False)
     other_captions: tuple[str, ...] = field(repr=False)
     seed: int = SEED

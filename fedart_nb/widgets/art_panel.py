@@ -38,6 +38,7 @@ class ArtPanel(Panel):
 
     title = "Your art"
     lead = "Choose the pictures that the model may learn from. Only what you include is ever read by training."
+    holds_own = True
 
     def __init__(self, session: Any, *, size_px: int = 128, limit: int = 2000, page: int = _PAGE) -> None:
         super().__init__(session)
@@ -135,7 +136,7 @@ class ArtPanel(Panel):
         self._page_text.layout.width = "auto"
         self._gallery = ipywidgets.Box()
         self._gallery.add_class("fedart-gallery")
-        self._problems = ipywidgets.HTML()
+        self._problems = self._unsaved_html()
         self._paging = parts.row(self._previous, self._page_text, self._next)
         self._paging.add_class("fedart-centred")
         bar = parts.row(self._counted, self._all_button, self._none_button)
@@ -189,6 +190,8 @@ class ArtPanel(Panel):
         self._progress.value = ""
         if job.state == "done":
             self.session.art = self._loaded
+            if self._keeping is not None:
+                self._keeping.renew()
             self._show_art()
 
     # what is shown
@@ -206,7 +209,8 @@ class ArtPanel(Panel):
         with self._lock:
             earlier = self._gallery.children
             start = self._page * self._page_size
-            tiles = {p.id: self._tile(art, p) for p in art.pictures[start : start + self._page_size]}
+            page = art.pictures[start : start + self._page_size]
+            tiles = {p.id: self._tile(art, p, number) for number, p in enumerate(page, start=start + 1)}
             self._tiles = tiles
             self._gallery.children = [tile for tile, _ in tiles.values()]
             for tile in earlier:
@@ -215,12 +219,14 @@ class ArtPanel(Panel):
             self._page_text.value = f"<span>Page {self._page + 1} of {self._pages}</span>"
         self._sync()
 
-    def _tile(self, art: Any, picture: Any) -> tuple[Any, Any]:
-        tick = ipywidgets.Checkbox(
-            value=picture.included, description=picture.caption[:80] or "no caption", indent=False
-        )
+    def _tile(self, art: Any, picture: Any, number: int) -> tuple[Any, Any]:
+        tick = ipywidgets.Checkbox(value=picture.included, description=f"Picture {number}", indent=False)
         alt = picture.caption[:200] or f"picture {picture.name}"
-        tile = ipywidgets.VBox([ipywidgets.HTML(parts.picture(art.thumbnail_png(picture.id, 96), alt)), tick])
+        shown = self._unsaved_html()
+        shown.value = parts.picture(
+            art.thumbnail_png(picture.id, 96), alt, caption=picture.caption[:80] or "no caption"
+        )
+        tile = ipywidgets.VBox([shown, tick])
         tile.add_class("fedart-tile")
         if not picture.included:
             tile.add_class("fedart-out")
@@ -287,9 +293,10 @@ class ArtPanel(Panel):
     def _summary(self) -> list[tuple[str, str]]:
         if self.session.art is None:
             return [("pictures", "none chosen yet")]
-        return [("art set", self.session.art.name), ("pictures", self._counted_text())]
+        name = self.session.art.name if self.keeps_own else "your own"
+        return [("art set", name), ("pictures", self._counted_text())]
 
-    def _static_body(self) -> str:
+    def _static_own(self) -> str:
         if self.session.art is None:
             return ""
         chosen = [picture for picture in self.session.art.pictures if picture.included][:_STATIC_TILES]

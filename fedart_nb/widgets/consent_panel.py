@@ -14,6 +14,7 @@ from fedart_nb.errors import FedArtError
 from fedart_nb.files import folder_name
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.unsaved import UnsavedHTML
 
 if TYPE_CHECKING:
     from fedart_nb.session import Session
@@ -146,7 +147,7 @@ class ConsentPanel(Panel):
     def _build(self) -> None:
         self._asked = False
         self._state, self._told, self._receipts = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
-        self._influence, self._cost, self._where = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
+        self._influence, self._cost, self._where = UnsavedHTML(), ipywidgets.HTML(), ipywidgets.HTML()
         self._stand = self._button("Agree to every round", self.stand, icon="check", style="primary")
         self._ask = self._button("Ask me before each round", self.ask_again, icon="question")
         self._rethink = self._button("Skip this round after all", self.rethink, icon="undo")
@@ -196,7 +197,9 @@ class ConsentPanel(Panel):
             sound = "Every receipt is signed, and names the hash of the one before it: none was changed or taken out."
             self._receipts.value = f"{parts.scrolling(table, 'receipts')}<p>{sound}</p>" if rows else "<p>None yet.</p>"
             pictures = self._pictures()
-            self._picture.options = [(one.caption, one.id) for one in pictures] or [("(none loaded)", "")]
+            sample = bool(getattr(self.session.art, "is_sample", False))
+            named = [(one.caption if sample else f"Picture {i}", one.id) for i, one in enumerate(pictures, start=1)]
+            self._picture.options = named or [("(none loaded)", "")]
             self._show_influence()
         self._sync()
 
@@ -206,7 +209,9 @@ class ConsentPanel(Panel):
             self._influence.value = "<p>Load your art to see what each picture is in.</p>"
             return
         told = self.session.consent.influence(picture)
-        self._influence.value = "".join(f"<p>{escape(sentence)}</p>" for sentence in told.sentences)
+        caption = next((one.caption for one in self._pictures() if one.id == picture), "")
+        sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in told.sentences)
+        self._influence.value = f"<p><strong>{escape(caption[:200])}</strong></p>{sentences}"
 
     def _sync(self) -> None:
         consent = self.session.consent

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import anywidget
-import traitlets
+from fedart_nb.widgets.unsaved import UnsavedText
 
 __all__ = ["Copyable"]
 
 
-class Copyable(anywidget.AnyWidget):
-    """Shows `text` in a read-only field; focus selects it all, the button copies it."""
+class Copyable(UnsavedText):
+    """Shows `text` in a read-only field; focus selects it all, the button copies it. No saved notebook holds it."""
 
     _esm = Path(__file__).parent / "static" / "copy.js"
-
-    label = traitlets.Unicode("").tag(sync=True)
-    text = traitlets.Unicode("").tag(sync=True)

@@ -23,6 +23,7 @@ from fedart_nb.widgets import parts
 from fedart_nb.widgets.copyable import Copyable
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.switchboard import Switchboard
+from fedart_nb.widgets.unsaved import UnsavedHTML
 from fedart_nb.widgets.weight import Weight
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class InversionPanel(Panel):
             self.recording = load(folder)
             self.takes |= {take.key: take for take in self.recording.takes}
         self.levels: tuple[Level, ...] = self.recording.levels if self.recording else ()
+        self._packaged = recording is None
         self._scenes: dict[tuple[int, int], Scene] = {}
         self._baselines: dict[str, dict[str, float]] = {}
         self._drawn: dict[int, str] = {}
@@ -229,7 +231,11 @@ class InversionPanel(Panel):
 
     def _build(self, picture: int, tries: int | None, budget_s: float | None) -> None:
         self.board = Switchboard(_FIRST, attack="pixels", offered=_OFFERED, absent=_ABSENT, on_change=self._switched)
-        names = [(f"{i + 1}. {p.caption or p.name}", i) for i, p in enumerate(self.art.included())]
+        sample = bool(getattr(self.art, "is_sample", False))
+        names = [
+            (f"{i}. {p.caption or p.name}" if sample else f"Picture {i}", i - 1)
+            for i, p in enumerate(self.art.included(), start=1)
+        ]
         self._picture = parts.field(
             ipywidgets.Dropdown(description="Picture that is trained on", options=names, value=picture), grow=True
         )
@@ -259,7 +265,8 @@ class InversionPanel(Panel):
         self._replay = self._button("Replay", self.replay, icon="history")
         self._pause = self._button("Pause", self.pause, icon="pause")
         self._cancel = self._button("Cancel", self.cancel, icon="stop", style="danger")
-        self._progress, self._view, self._verdict = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
+        self._progress, self._verdict = ipywidgets.HTML(), ipywidgets.HTML()
+        self._view = UnsavedHTML()
         self._scrub = Weight(label="Frame", value=0.0, max=1.0, step=1.0, marks=[], words={})
         self._scrub.observe(lambda _change: self._see(), "value")
         self._scrubbing = ipywidgets.VBox([self._scrub])
@@ -289,12 +296,12 @@ class InversionPanel(Panel):
         most = float(max(1, len(self.levels) - 1))
         self._slider = Weight(label="Noise", value=0.0, max=most, step=1.0, marks=[], words=words)
         self._slider.observe(lambda _change: self._level(), "value")
-        self._linked = ipywidgets.HTML()
+        self._linked = UnsavedHTML()
         of = f"Ready-made, of {self.recording.about}." if self.recording else ""
         noise = parts.card(self._slider, self._linked, title="3. More noise, less to see", lead=of)
         noise.layout.display = "" if self.levels else "none"
         self._all_five = self._button("Run all five on this picture", self.compare, icon="th")
-        self._tiles = ipywidgets.HTML()
+        self._tiles = UnsavedHTML()
         same = "The same picture and the same seed; only the defence differs."
         tiles = parts.card(parts.row(self._all_five), self._tiles, title="4. Five defences, side by side", lead=same)
         self._own = self._button("Attack my last round", self.attack_round, icon="crosshairs")
@@ -550,5 +557,5 @@ class InversionPanel(Panel):
 
     def _static_body(self) -> str:
         """Words, and what was recorded of sample art: other reconstructions stay in the page in front of the artist."""
-        recorded = self._side_by_side_recorded() if self.recording is not None else ""
+        recorded = self._side_by_side_recorded() if self.recording is not None and self._packaged else ""
         return f"{self._verdict.value}{recorded}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,7 @@ class NoisePanel(Panel):
 
     title = "What noise costs"
     lead = "Less epsilon is more noise. Move the slider, and see what is left of the art."
+    holds_own = True
 
     def __init__(
         self,
@@ -135,7 +136,7 @@ class NoisePanel(Panel):
         self._compute = self._button("Compute this exactly", self.compute, icon="calculator", style="primary")
         self._cancel = self._button("Cancel", self.cancel, icon="stop")
         self._progress, self._meaning = ipywidgets.HTML(), ipywidgets.HTML()
-        self._sheet = ipywidgets.HTML()
+        self._sheet = self._unsaved_html()
         self._compose(
             parts.card(self._slider, self._meaning, parts.row(self._compute, self._cancel), self._progress),
             parts.card(self._sheet),
@@ -205,14 +206,18 @@ class NoisePanel(Panel):
         return [("shown", str(self.value))] if self.value is not None else []
 
     def _static_body(self) -> str:
-        """Every frame, so that a page without a kernel shows them all."""
+        """Every ready-made frame, so that a page without a kernel shows them all."""
+        return self._folded(self.frames, own=False)
+
+    def _static_own(self) -> str:
+        return self._folded(self.own, own=True)
+
+    def _folded(self, frames: Mapping[float, NoiseFrame], *, own: bool) -> str:
         sheets = []
-        for epsilon in sorted(self.frames):
-            own = epsilon in self.own
-            sheet = self._drawn.setdefault(
-                (epsilon, own), self._draw(self.own[epsilon] if own else self.frames[epsilon], own=own)
-            )
-            sheets.append(f"<details><summary>{_named(epsilon).capitalize()}</summary>{sheet}</details>")
+        for epsilon, frame in sorted(frames.items()):
+            sheet = self._drawn.setdefault((epsilon, own), self._draw(frame, own=own))
+            which = f"{_named(epsilon).capitalize()}{', on your own art' if own else ''}"
+            sheets.append(f"<details><summary>{which}</summary>{sheet}</details>")
         return "".join(sheets)
 
 

@@ -16,9 +16,14 @@ import traitlets
 from fedart_nb.errors import FedArtError
 from fedart_nb.jobs import Job
 from fedart_nb.widgets import parts
+from fedart_nb.widgets.keys import Keys
+from fedart_nb.widgets.stills import Still, live_class
+from fedart_nb.widgets.unsaved import Keeping, UnsavedHTML, keeping_of
 
 __all__ = ["Panel", "close_tree"]
 
+_KEEP = "Keep my pictures and captions in the saved notebook"
+_KEEP_ABOUT = "Not ticked: a saved or exported notebook holds none of them. Sample art is kept."
 _ANNOUNCE_S = 5.0  # a screen reader is told of progress no more often than this
 
 _working: dict[int, tuple[object, Job]] = {}  # whose job is running: a session does one thing at a time
@@ -40,6 +45,7 @@ class Panel(ipywidgets.VBox):
 
     title: ClassVar[str] = ""
     lead: ClassVar[str] = ""
+    holds_own: ClassVar[bool] = False  # shows pictures or captions of the artist's own
 
     _closed = True  # until construction is over there is nothing to close
 
@@ -52,6 +58,11 @@ class Panel(ipywidgets.VBox):
         self._status = ipywidgets.HTML()
         self._said_at = 0.0
         self._closed = False
+        self._keeping = keeping_of(owner) if self.holds_own else None
+        self._keep_link: Any = None
+        self._still = Still(str(self.model_id), make=self.to_html, text=self.__repr__)
+        self.add_class(live_class(str(self.model_id)))
+        self.observe(lambda _change: self._still.renew(), "value")
         self._cell = _cell()
         self.add_class("fedart-panel")
         _close_earlier(self)
@@ -83,18 +94,36 @@ class Panel(ipywidgets.VBox):
         if self.job is not None:
             self.job.cancel()
         _alive.discard(self)
+        if self._keeping is not None and self._keep_link is not None:
+            self._keep_link.unlink()
+            self._keeping.unobserve(self._kept, "ticked")
         with self._lock:
             for child in self.children:
                 close_tree(child)
         self.layout.close()
         super().close()
 
+    @property
+    def keeps_own(self) -> bool:
+        """Whether a saved notebook may hold the artist's own pictures and captions: the box in the panel says so."""
+        return self._keeping is None or self._keeping.keeps
+
     def to_html(self) -> str:
-        """What the panel shows now, as static HTML for pages without a kernel."""
+        """What the panel shows now, as static HTML for pages without a kernel; own pictures only where kept."""
+        own = self._static_own() if self.holds_own else ""
+        if own and not self.keeps_own:
+            own = parts.notice(
+                "They were shown beside the running kernel, and are kept only where the box is ticked.",
+                title="Own pictures and captions are not saved",
+            )
         return (
-            f'<section class="fedart-panel"><h3>{escape(self.title)}</h3>{parts.facts(self._summary())}'
-            f"{self._error_area.value}{self._static_body()}</section>"
+            f"<section><h3>{escape(self.title)}</h3>{parts.facts(self._summary())}"
+            f"{self._error_area.value}{self._static_body()}{own}</section>"
         )
+
+    def _ipython_display_(self, **_kwargs: Any) -> None:
+        bundle = super()._repr_mimebundle_()
+        self._still.display((bundle[0] if isinstance(bundle, tuple) else bundle) or {})
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -114,6 +143,10 @@ class Panel(ipywidgets.VBox):
         """Further HTML for the static summary."""
         return ""
 
+    def _static_own(self) -> str:
+        """The part of the static summary that shows the artist's own pictures or captions (`holds_own`)."""
+        return ""
+
     def _sync(self) -> None:
         """Enable exactly the controls that make sense now; the only place that sets `disabled`."""
 
@@ -122,8 +155,28 @@ class Panel(ipywidgets.VBox):
     def _compose(self, *body: Any) -> None:
         head = ipywidgets.HTML(parts.style_sheet() + parts.heading(self.title, self.lead))
         self._status.add_class("fedart-status")
-        self.children = (head, self._error_area, *body, self._status)
+        keep = (self._keep_row(self._keeping),) if self._keeping is not None else ()
+        self.children = (head, self._error_area, *body, *keep, self._status, Keys())
         self._sync()
+
+    def _unsaved_html(self) -> Any:
+        """A place for HTML that may show the artist's own pictures or captions: no saved notebook holds it unasked."""
+        return UnsavedHTML(self._keeping)
+
+    def _keep_row(self, keeping: Keeping) -> Any:
+        """The box that lets a saved notebook hold own pictures; one choice for all panels of a session."""
+        box = ipywidgets.Checkbox(description=_KEEP, indent=False)
+        box.layout.width = "auto"
+        box.add_class("fedart-check")
+        self._keep_link = traitlets.link((keeping, "ticked"), (box, "value"))
+        keeping.observe(self._kept, "ticked")
+        about = ipywidgets.HTML(f'<p class="fedart-lead">{escape(_KEEP_ABOUT)}</p>')
+        row = parts.row(box, about)
+        row.add_class("fedart-keep")
+        return row
+
+    def _kept(self, _change: Any) -> None:
+        self._still.renew()
 
     @property
     def is_busy(self) -> bool:
@@ -157,6 +210,7 @@ class Panel(ipywidgets.VBox):
                         on_end(job)
                     if job.error is not None:
                         self._show_error(job.error)
+                self._still.renew()
             finally:
                 for panel in list(_alive):
                     if panel._owner is self._owner:

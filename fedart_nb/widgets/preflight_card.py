@@ -17,6 +17,7 @@ from fedart_nb.errors import FedArtError, RoundError
 from fedart_nb.events import Found, Waiting
 from fedart_nb.figures import png_bytes
 from fedart_nb.widgets import parts
+from fedart_nb.widgets.unsaved import UnsavedHTML
 
 if TYPE_CHECKING:
     from fedart_nb.inversion import Finding, Shot
@@ -47,7 +48,7 @@ class PreflightCard(ipywidgets.VBox):
         self._decision: Decision | None = None
         self._decided = threading.Event()
         self._lock = threading.RLock()
-        self._text, self._found = ipywidgets.HTML(), ipywidgets.HTML()
+        self._text, self._found = ipywidgets.HTML(), UnsavedHTML()
         self._budget = parts.field(
             ipywidgets.BoundedFloatText(description="Seconds for the attacks", value=30.0, min=1, max=3600)
         )

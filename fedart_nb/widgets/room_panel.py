@@ -17,6 +17,7 @@ from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.preflight_card import PreflightCard
 from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, promise_notice, safety_card
+from fedart_nb.widgets.unsaved import UnsavedText
 
 if TYPE_CHECKING:
     from fedart_nb.session import Session
@@ -81,7 +82,7 @@ class RoomPanel(Panel):
             art = self.session.art
             if art is None or not art.included("train"):
                 raise TrainingError("No picture is included yet. Choose pictures with ArtPanel(session), then join.")
-            link = str(invite).strip() if invite is not None else self._link.value.strip()
+            link = str(invite).strip() if invite is not None else self._link.text.strip()
             with self._lock:
                 self._leaving, self.plan, self._now = False, None, "Entering the room"
                 self._rounds, self._lines, self._step = {}, [], None
@@ -132,10 +133,8 @@ class RoomPanel(Panel):
     # construction
 
     def _build(self, invite: str, ask: bool, preflight: bool) -> None:
-        self._link = parts.field(
-            ipywidgets.Text(description="Invite link from the host", value=invite, placeholder="fedart+http://…"),
-            grow=True,
-        )
+        self._link = UnsavedText(label="Invite link from the host", text=invite, placeholder="fedart+http://…")
+        self._link.add_class("fedart-grow")
         self._join = self._button("Join", self.join, icon="sign-in", style="primary")
         self._leave = self._button("Leave", self.leave, icon="sign-out")
         self._ask = ipywidgets.Checkbox(value=ask, description="Ask me before each round", indent=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import ipywidgets
 
@@ -21,10 +22,14 @@ _ROLL_BELOW = 10_000  # short enough to be read out to a friend
 class SeedStrip(ipywidgets.VBox):
     """Stock controls only, so that it works wherever ipywidgets do; `on_change` is called after each change.
 
+    `html` makes the places for pictures.
+
     `seeds` are the numbers, `chosen` is the index of the picture that is shown large, `kept` are the locked ones.
     """
 
-    def __init__(self, seeds: Sequence[int], *, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, seeds: Sequence[int], *, on_change: Callable[[], None], html: Callable[[], Any] = ipywidgets.HTML
+    ) -> None:
         self._on_change = on_change
         self._rolling = False
         self.chosen = 0
@@ -40,7 +45,7 @@ class SeedStrip(ipywidgets.VBox):
             keep.add_class("fedart-check")
             show = parts.button("", partial(self.show, index))
             show.add_class("fedart-small")
-            self._images.append(ipywidgets.HTML())
+            self._images.append(html())
             self._numbers.append(number)
             self._shows.append(show)
             self._keeps.append(keep)

@@ -95,6 +95,7 @@ class StylePanel(Panel):
 
     title = "Mix your style"
     lead = "How much of the room, how much of you? Both adapters and all pictures stay in this kernel."
+    holds_own = True
 
     def __init__(
         self,
@@ -204,7 +205,7 @@ class StylePanel(Panel):
         self._start = self._button("Draw", self.start, icon="paint-brush", style="primary")
         self._cancel = self._button("Stop", self.cancel, icon="stop", style="danger")
         self._words = ipywidgets.HTML()
-        self._wipe = PlainWipe() if plain else Wipe()
+        self._wipe = PlainWipe(self._unsaved_html()) if plain else Wipe()
         self._shared = _slider("Shared adapter", shared, plain)
         self._personal = _slider("Personal adapter", personal, plain)
         self._base = parts.field(
@@ -220,7 +221,7 @@ class StylePanel(Panel):
         self._anchored.tooltip = "The backbone says what is drawn, your adapters how. Off: the adapters alone."
         self._missing_note = ipywidgets.HTML()
         self._note = ipywidgets.HTML()
-        self._strip = SeedStrip(seeds, on_change=self._wished)
+        self._strip = SeedStrip(seeds, on_change=self._wished, html=self._unsaved_html)
         self._file = parts.field(ipywidgets.Text(description="File (empty: named after the prompt)"), grow=True)
         self._artist = parts.field(ipywidgets.Text(description="Signed by (optional)"))
         self._save = self._button("Save picture", self.save, icon="download")
@@ -469,7 +470,7 @@ class StylePanel(Panel):
             return [("pictures", "not drawn yet")]
         return [("prompt", self.value.recipes[0].prompt), ("mix", _mix(self.value.recipes[0]))]
 
-    def _static_body(self) -> str:
+    def _static_own(self) -> str:
         if self.value is None:
             return ""
         mix: StyleMix = self.value

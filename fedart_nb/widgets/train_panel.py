@@ -46,6 +46,7 @@ class TrainPanel(Panel):
 
     title = "Train your own adapter"
     lead = "A small adapter learns your style on top of the frozen backbone. It stays in this kernel."
+    holds_own = True
 
     def __init__(
         self,
@@ -138,10 +139,10 @@ class TrainPanel(Panel):
         self._start = self._button("Start", self.start, icon="play", style="primary")
         self._cancel = self._button("Cancel", self.cancel, icon="stop", style="danger")
         self._resume = self._button("Resume", self.resume, icon="step-forward")
-        self._notes = ipywidgets.HTML()
+        self._notes = self._unsaved_html()
         self._progress = ipywidgets.HTML()
         self._curve = ipywidgets.HTML()
-        self._pictures = ipywidgets.HTML()
+        self._pictures = self._unsaved_html()
         self._curve_card = parts.card(self._progress, self._curve, title="Progress")
         self._picture_card = parts.card(self._pictures, title="Before and after")
         self._curve_card.layout.display = self._picture_card.layout.display = "none"
@@ -308,7 +309,10 @@ class TrainPanel(Panel):
         return [("training", "not started")]
 
     def _static_body(self) -> str:
-        return self._notes.value + self._curve.value + self._pictures.value
+        return str(self._curve.value)
+
+    def _static_own(self) -> str:
+        return str(self._notes.value + self._pictures.value)
 
 
 def _fell(trained: Trained) -> str:

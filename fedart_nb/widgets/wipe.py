@@ -19,39 +19,52 @@ _SIZE_PX = 384
 
 
 class Wipe(anywidget.AnyWidget):
-    """Drag the edge, or focus it and use the arrow keys; it lives in the browser, so it never waits for Python."""
+    """Drag the edge, or focus it and use the arrow keys; it lives in the browser, so it never waits for Python.
+
+    The pictures travel as a message and are in no widget state, so no saved notebook holds them.
+    """
 
     _esm = Path(__file__).parent / "static" / "wipe.js"
     _css = Path(__file__).parent / "static" / "wipe.css"
 
-    left = traitlets.Bytes(b"").tag(sync=True)
-    right = traitlets.Bytes(b"").tag(sync=True)
+    left = traitlets.Bytes(b"")
+    right = traitlets.Bytes(b"")
     left_title = traitlets.Unicode("").tag(sync=True)
     right_title = traitlets.Unicode("").tag(sync=True)
     left_alt = traitlets.Unicode("").tag(sync=True)
     right_alt = traitlets.Unicode("").tag(sync=True)
     size_px = traitlets.Int(_SIZE_PX).tag(sync=True)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_msg(lambda _widget, content, _buffers: self._tell() if content.get("kind") == "ask" else None)
+
     def show(
         self, left: Sample | None, right: Sample | None, *, titles: tuple[str, str], alts: tuple[str, str]
     ) -> None:
         """Put two pictures into the frame; None leaves a side empty."""
+        before = (self.left, self.right)
+        self.left, self.right = (side.png if side else b"" for side in (left, right))
         with self.hold_sync():
-            self.left, self.right = (side.png if side else b"" for side in (left, right))
             self.left_title, self.right_title = titles
             self.left_alt, self.right_alt = alts
+        if (self.left, self.right) != before:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.send({"kind": "pictures"}, [self.left, self.right])
 
 
 class PlainWipe(ipywidgets.VBox):
     """The same with stock controls, for pages that show no custom widgets: a number moves the edge of one picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, image: Any = None) -> None:
         self._edge = parts.field(
             ipywidgets.BoundedIntText(
                 description="Edge between the two, % from the left", value=50, min=0, max=100, step=5
             )
         )
-        self._image = ipywidgets.HTML()
+        self._image = image if image is not None else ipywidgets.HTML()
         self._shown: tuple[Any, ...] = (None, None, ("", ""), ("", ""))
         self._edge.observe(lambda _change: self._paint(), "value")
         super().__init__([self._image, self._edge])

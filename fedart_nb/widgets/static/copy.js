@@ -1,14 +1,18 @@
-/** A read-only text with a button that copies it. Plain JavaScript; nothing is fetched. */
+/** A read-only text with a button that copies it; it comes as a message, so that no saved notebook holds it. */
 function render({ model, el }) {
   const id = "fedart-copy-" + Math.random().toString(36).slice(2);
   el.innerHTML = `<div class="fedart-copy"><label for="${id}"></label>
     <input id="${id}" type="text" readonly spellcheck="false">
     <button type="button" class="fedart-button jupyter-button">Copy</button><span role="status"></span></div>`;
   const [label, input, button, state] = el.firstElementChild.children;
+  button.disabled = true;
   const follow = () => {
     label.textContent = model.get("label");
-    input.value = model.get("text");
-    button.disabled = !model.get("text");
+  };
+  const take = (message) => {
+    if (message?.kind !== "text") return;
+    input.value = message.text;
+    button.disabled = !message.text;
     state.textContent = "";
   };
   input.addEventListener("focus", () => input.select());
@@ -22,8 +26,13 @@ function render({ model, el }) {
     }
   });
   model.on("change", follow);
+  model.on("msg:custom", take);
   follow();
-  return () => model.off("change", follow);
+  model.send({ kind: "ask" });
+  return () => {
+    model.off("change", follow);
+    model.off("msg:custom", take);
+  };
 }
 
 export default { render };

@@ -14,14 +14,14 @@ function render({ model, el }) {
   const [frame, caption] = figure.children;
   const [left, right, none, edge, input] = frame.children;
   const urls = new Map();
+  let pictures = [];
 
   const move = () => {
     figure.style.setProperty("--edge", `${input.value}%`);
     input.setAttribute("aria-valuetext",
       `${input.value} % ${model.get("left_title")}, ${100 - input.value} % ${model.get("right_title")}`);
   };
-  const put = (image, name) => {
-    const bytes = model.get(name);
+  const put = (image, bytes) => {
     if (urls.get(image)?.bytes === bytes) return;
     const old = urls.get(image)?.url;
     const url = bytes?.byteLength ? URL.createObjectURL(new Blob([bytes], { type: "image/png" })) : "";
@@ -32,8 +32,8 @@ function render({ model, el }) {
     urls.set(image, { bytes, url });
   };
   const follow = () => {
-    put(left, "left");
-    put(right, "right");
+    put(left, pictures[0]);
+    put(right, pictures[1]);
     left.alt = model.get("left_alt");
     right.alt = model.get("right_alt");
     none.hidden = !(left.hidden && right.hidden);
@@ -47,10 +47,18 @@ function render({ model, el }) {
   };
   input.addEventListener("input", move);
   input.addEventListener("keydown", (event) => { if (OWN_KEYS.test(event.key)) event.stopPropagation(); });
+  const take = (message, buffers) => {
+    if (message?.kind !== "pictures") return;
+    pictures = buffers;
+    follow();
+  };
   model.on("change", follow);
+  model.on("msg:custom", take);
   follow();
+  model.send({ kind: "ask" });
   return () => {
     model.off("change", follow);
+    model.off("msg:custom", take);
     for (const { url } of urls.values()) if (url) URL.revokeObjectURL(url);
   };
 }

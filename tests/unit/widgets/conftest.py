@@ -48,6 +48,7 @@ class FakeArt:
 
     def __init__(self, count: int = 30, name: str = "fake", problems: tuple[Any, ...] = ()) -> None:
         self.name, self.size_px, self.revision, self.problems = name, 128, 0, problems
+        self.is_sample = False
         self.pictures = tuple(
             FakePicture(
                 f"id{i:03d}", f"secret-name-{i}.png", f"a fox number {i} <b>", "test" if i % 5 == 0 else "train"
@@ -87,7 +88,9 @@ class FakeArt:
     def sample(cls, name: str, limit: int | None = None, *, size_px: int = 128) -> FakeArt:
         if name not in cls.samples():
             raise ArtError(f"There is no sample art {name!r}; choose one of openmoji, second.")
-        return cls(name=name)
+        art = cls(name=name)
+        art.is_sample = True
+        return art
 
     @classmethod
     def from_folder(cls, path: Any, *, size_px: int = 128, limit: int = 2000) -> FakeArt:

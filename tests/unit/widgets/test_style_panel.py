@@ -372,6 +372,8 @@ def test_the_static_summary_shows_the_pictures_with_their_alt_texts(open_panel):
     panel = open_panel()
     panel.start()
     panel.wait(20)
+    assert "data:image" not in panel.to_html(), "what an own adapter draws is kept only when the artist says so"
+    panel._keeping.ticked = True
     html = panel.to_html()
     assert "“red cat”, seed 2, drawn by shared 1 + personal 1" in html
     assert "“red cat”, seed 1, drawn by backbone alone" in html
