@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .diffusion import Adapter, anchor_of, denoising_loss, draw
+from .errors import ArtError
 from .session import Session
 
 if TYPE_CHECKING:
@@ -108,15 +109,26 @@ class Keepsake:
 
     @classmethod
     def load(cls, folder: str | Path) -> Keepsake:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            ArtError: a file is missing, damaged, or names pictures outside the folder.
+        """
         folder = Path(folder)
-        numbers = json.loads((folder / "keepsake.json").read_text(encoding="utf-8"))
-        pictures = {}
-        for stage in numbers.pop("stages"):
-            names = [folder / f"{stage.replace(' ', '-')}-{i}.png" for i in range(len(numbers["prompts"]))]
-            pictures[stage] = np.stack([np.asarray(Image.open(name).convert("RGB")) for name in names])
-        numbers["prompts"], numbers["seeds"] = tuple(numbers["prompts"]), tuple(numbers["seeds"])
-        return cls(pictures=pictures, **numbers)
+        try:
+            numbers = json.loads((folder / "keepsake.json").read_text(encoding="utf-8"))
+            pictures = {}
+            for stage in numbers.pop("stages"):
+                names = [f"{stage.replace(' ', '-')}-{i}.png" for i in range(len(numbers["prompts"]))]
+                if any(Path(name).name != name for name in names):
+                    raise ValueError(f"{stage!r} is no name of a stage")
+                pictures[stage] = np.stack([np.asarray(Image.open(folder / n).convert("RGB")) for n in names])
+            numbers["prompts"], numbers["seeds"] = tuple(numbers["prompts"]), tuple(numbers["seeds"])
+            return cls(pictures=pictures, **numbers)
+        except (OSError, SyntaxError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ArtError(
+                f"The keepsake in {str(folder)!r} cannot be read ({error}). Copy the whole folder again."
+            ) from error
 
 
 def _data_url(picture: NDArray[np.uint8]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def read_recipe(path: str | Path) -> Recipe:
     try:
         with Image.open(Path(path), formats=["PNG"]) as image:
             text = image.info.get(_KEYWORD)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         said = getattr(error, "strerror", None) or "it is no PNG file"
         raise ArtError(f"Cannot read a recipe from {str(path)!r}: {said}.") from error
     if not isinstance(text, str):

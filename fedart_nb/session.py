@@ -31,6 +31,7 @@ from .diffusion import (
     TrainState,
     anchor_of,
     cache_latents,
+    check_fits,
     compose,
     denoising_loss,
     initial_adapter,
@@ -40,7 +41,16 @@ from .diffusion import (
 )
 from .diffusion.composing import Way
 from .diffusion.protection import Payment
-from .errors import FedArtError, PrivacyError, RelayUnreachable, RoundError, SecAggError, TrainingError
+from .errors import (
+    AdapterError,
+    BackboneError,
+    FedArtError,
+    PrivacyError,
+    RelayUnreachable,
+    RoundError,
+    SecAggError,
+    TrainingError,
+)
 from .events import (
     Found,
     Joined,
@@ -423,6 +433,7 @@ class Session:
             keeper=FolderKeeper(self.folder / "rounds"),
             pay=self._pay_for_noise,
         )
+        side.check_shared = self._check_shared
         saved = self._read_room()
         if saved.get("room") == transport.room and saved.get("host") == transport.host_id:
             side.restore(saved["side"])
@@ -491,6 +502,9 @@ class Session:
                 break  # the cursor stays: the same message is asked for again
             except FedArtError as error:
                 yield Note(str(error), "error")
+            except Exception as error:  # noqa: BLE001 - a message is the boundary: whatever it holds, the rounds go on
+                said = f"{type(error).__name__}: {str(error)[:200]}"
+                yield Note(f"A {message.kind} message cannot be read ({said}). It was set aside.", "error")
             if side.rewound != turn:
                 self._rewound()
             self._cursor = seq
@@ -665,7 +679,7 @@ class Session:
             if not self._usable(path):
                 try:
                     finished = yield from self._train_for(plan, path)
-                except PrivacyError as error:
+                except (PrivacyError, AdapterError, BackboneError, TrainingError) as error:
                     side.task = None
                     self.consent.stayed(leaving, str(error))
                     yield Note(f"Round {plan.number} goes on without you: {error}", "error")
@@ -994,6 +1008,10 @@ class Session:
         if data is None:
             raise RoundError("No shared adapter has arrived yet.")
         return Adapter.from_bytes(data)
+
+    def _check_shared(self, data: bytes) -> None:
+        """Refuse a shared adapter that the backbone cannot take, before the side takes it over."""
+        check_fits(self.backbone, Adapter.from_bytes(data))
 
     def _send(self, envelope: Envelope) -> None:
         _, transport = self._in_room()

@@ -1,6 +1,14 @@
 """The frozen backbone, LoRA adapters on it, training and sampling."""
 
-from .adapters import ATTENTION_AND_UP_CONVOLUTIONS, Adapter, AdapterConfig, attached, initial_adapter, personal_config
+from .adapters import (
+    ATTENTION_AND_UP_CONVOLUTIONS,
+    Adapter,
+    AdapterConfig,
+    attached,
+    check_fits,
+    initial_adapter,
+    personal_config,
+)
 from .auditing import audit_training
 from .backbone import Backbone
 from .composing import compose, overlap
@@ -30,6 +38,7 @@ __all__ = [
     "attached",
     "audit_training",
     "cache_latents",
+    "check_fits",
     "compose",
     "denoising_loss",
     "draw",

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
+from ..arguments import number, whole
 from ..errors import AdapterError
+from ..tensor_format import DamagedTensors, TensorFile, bounded_json
+from .adapter_names import check_factors, exactly, foreign, modules_of
 from .backbone import Backbone
-from .cores import CORE_NAME, Between, Core
-from .families import ATTENTION, ATTENTION_AND_UP_CONVOLUTIONS
+from .cores import CORE_NAME, Between, Core, seed_of
+from .families import ATTENTION, ATTENTION_AND_UP_CONVOLUTIONS, FAMILIES
 
 __all__ = [
     "ATTENTION_AND_UP_CONVOLUTIONS",
@@ -30,6 +31,7 @@ __all__ = [
     "Adapter",
     "AdapterConfig",
     "attached",
+    "check_fits",
     "detached",
     "initial_adapter",
     "personal_config",
@@ -38,7 +40,9 @@ __all__ = [
 
 _FILE_NAME = "pytorch_lora_weights.safetensors"
 _MAX_RANK = 128
-_PARTS = ("unet", "transformer")
+_SHA256_LENGTH = 64
+#: So many places of a caption's embeddings a style token may take.
+MOST_TOKENS = 64
 
 #: A style token's name in files. Other tools take the tensors of the networks that they know, and pass it by.
 STYLE_TOKEN = "style.lora_token"  # noqa: S105 - no secret
@@ -51,8 +55,10 @@ class AdapterConfig:
     """Shape of a LoRA adapter (Hu et al. 2106.09685): W + (alpha / rank) B A on every module that `targets` matches.
 
     `targets` is a regular expression over module names of the denoiser; empty leaves it to the backbone's family
-    (`initial_adapter` then writes it in). With a `core_seed` only an r x r core learns in every layer, between factors
-    that this public seed gives (`diffusion/cores.py`): hundreds of numbers, few enough for noise on whole artists.
+    (`initial_adapter` then writes it in). It is yours alone: an adapter that is read from a file or a message acts on
+    the modules that its tensors name, and no pattern is taken from there. With a `core_seed` only an r x r core learns
+    in every layer, between factors that this public seed gives (`diffusion/cores.py`): hundreds of numbers, few enough
+    for noise on whole artists.
 
     >>> AdapterConfig(rank=4, alpha=4.0, core_seed=1).core_seed
     1
@@ -64,16 +70,16 @@ class AdapterConfig:
     core_seed: int | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.rank <= _MAX_RANK:
-            raise AdapterError(f"rank is {self.rank}; expected a whole number from 1 to {_MAX_RANK}. 4 suits most art.")
-        if not 0 < self.alpha <= 1024:
-            raise AdapterError(f"alpha is {self.alpha}; expected a number above 0. Use alpha = rank ({self.rank}).")
+        for name, value in (
+            ("rank", whole("rank", self.rank, 1, _MAX_RANK, AdapterError, hint="4 suits most art.")),
+            ("alpha", number("alpha", self.alpha, 0, 1024, AdapterError, above=True, hint="Use alpha = rank.")),
+            ("core_seed", None if self.core_seed is None else seed_of(self.core_seed)),
+        ):
+            object.__setattr__(self, name, value)
         try:
             re.compile(self.targets)
-        except re.error as error:
+        except (re.error, TypeError, RecursionError, OverflowError) as error:
             raise AdapterError(f"targets {self.targets!r} is not a regular expression ({error}).") from error
-        if self.core_seed is not None:
-            Core(self.core_seed, self.rank, {})
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ class Adapter:
         if self.core is not None:
             ours["core"] = self.core.to_body()
         else:
-            lora = {"r": self.config.rank, "lora_alpha": self.config.alpha, "target_modules": _modules(self.tensors)}
+            lora = {"r": self.config.rank, "lora_alpha": self.config.alpha, "target_modules": modules_of(self.tensors)}
             metadata["lora_adapter_metadata"] = json.dumps({f"{self.part}.{key}": value for key, value in lora.items()})
         metadata["fedart"] = json.dumps(ours)
         prefixed = {STYLE_TOKEN: STYLE_TOKEN} | {name: f"{self.part}.{name}" for name in self.tensors}
@@ -173,25 +179,31 @@ class Adapter:
             AdapterError: damaged bytes, foreign tensors, or values that are not finite.
         """
         try:
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            ours = json.loads(header["__metadata__"]["fedart"])
-            named = load_safetensors(data)
-            config = AdapterConfig(**ours["config"])
-            sha256 = str(ours["backbone_sha256"])
+            file = TensorFile(data)
+        except DamagedTensors as error:
+            raise AdapterError(f"These {len(data):,} bytes are no adapter: {error}. Save or send it again.") from error
+        if "fedart" not in file.metadata:
+            raise AdapterError(foreign(file))
+        try:
+            ours = bounded_json(file.metadata["fedart"].encode())
+            told = dict(ours["config"])
+            label = told.pop("targets", "")
+            config, sha256 = AdapterConfig(**told), ours["backbone_sha256"]
+            if not isinstance(sha256, str) or len(sha256) > _SHA256_LENGTH:
+                raise DamagedTensors("it names no backbone")
             core = Core.from_body(ours["core"]) if "core" in ours else None
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise AdapterError(f"These {len(data):,} bytes are no adapter of ours ({type(error).__name__}).") from error
-        tensors, token = {}, named.pop(STYLE_TOKEN, None)
-        if token is not None and not (token.ndim == 2 and np.isfinite(token).all()):
-            raise AdapterError(f"The style token is damaged: {token.shape}, expected finite numbers, (places, width).")
-        part = next(iter(named), "").partition(".")[0]
-        for name, array in named.items():
-            if part not in _PARTS or not name.startswith(f"{part}.") or ".lora_" not in name:
-                raise AdapterError(f"Unexpected tensor {name!r} in an adapter; expected LoRA weights of the denoiser.")
-            if not np.isfinite(array).all():
-                raise AdapterError(f"{name!r} holds values that are not finite; the adapter is damaged.")
-            tensors[name.removeprefix(f"{part}.")] = array.astype(np.float32)
-        return cls(tensors, config, sha256, part, core, None if token is None else token.astype(np.float32))
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise AdapterError(
+                f"These {len(data):,} bytes are no adapter of ours: what they say of themselves is damaged ({error}). "
+                "Save or send it again."
+            ) from error
+        part = next((name for name in file.entries if name != STYLE_TOKEN), "").partition(".")[0]
+        shapes = {name: entry.shape for name, entry in file.entries.items() if name != STYLE_TOKEN}
+        check_factors(shapes, config, part=part, core=core is not None)
+        tensors = {name.removeprefix(f"{part}."): _finite(file, name) for name in shapes}
+        token = _token_in(file) if STYLE_TOKEN in file.entries else None
+        config = replace(config, targets=_own_targets(str(label), modules_of(tensors)))
+        return cls(tensors, config, sha256, part, core, token)
 
     def save(self, folder: str | Path) -> Path:
         """Write `pytorch_lora_weights.safetensors` into `folder`, atomically; `load_lora_weights(folder)` reads it."""
@@ -213,8 +225,35 @@ class Adapter:
             raise AdapterError(f"Cannot read an adapter from {str(path)!r}: {error.strerror}.") from error
 
 
-def _modules(tensors: _Tensors) -> list[str]:
-    return sorted({name.split(".lora_")[0] for name in tensors})
+def _finite(file: TensorFile, name: str) -> NDArray[np.float32]:
+    """One tensor, of numbers; raises AdapterError for NaN, infinity and other number types."""
+    try:
+        array = file.numbers(name)
+    except DamagedTensors as error:
+        raise AdapterError(f"The adapter is damaged: {error}.") from error
+    if not np.isfinite(array).all():
+        raise AdapterError(f"{name[:100]!r} holds values that are not finite; the adapter is damaged.")
+    return array.copy()
+
+
+def _token_in(file: TensorFile) -> NDArray[np.float32]:
+    shape = file.entries[STYLE_TOKEN].shape
+    good = len(shape) == 2 and 1 <= shape[0] <= MOST_TOKENS and shape[1] >= 1
+    token = file.numbers(STYLE_TOKEN) if good else None
+    if token is None or not np.isfinite(token).all():
+        raise AdapterError(
+            f"The style token is damaged: {shape}, expected finite numbers, (places, width), 1 to {MOST_TOKENS} places."
+        )
+    return token.copy()
+
+
+def _own_targets(label: str, modules: Sequence[str]) -> str:
+    """A pattern for exactly these modules; what a file says is compared with our own patterns, and never used."""
+    for family in FAMILIES.values():
+        for known in (family.targets, family.personal_targets, ATTENTION):
+            if known and label == known:
+                return known
+    return exactly(modules)
 
 
 def personal_config(backbone: Backbone, config: AdapterConfig | None = None) -> AdapterConfig:
@@ -242,7 +281,7 @@ def initial_adapter(backbone: Backbone, config: AdapterConfig | None = None, *, 
     with backbone.lock, torch.random.fork_rng(devices=[]):
         _refuse_if_busy(backbone)
         torch.manual_seed(seed)
-        _add(backbone, "initial", config)
+        _add(backbone, "initial", config, list(_matching(backbone, config.targets)))
         try:
             return read_adapter(backbone, "initial", config)
         finally:
@@ -254,15 +293,12 @@ def _initial_core(backbone: Backbone, config: AdapterConfig, seed: int) -> Adapt
     targets = config.targets or (ATTENTION if backbone.family.denoiser == "unet" else backbone.family.targets)
     with backbone.lock:
         _refuse_if_busy(backbone)
-        found = ((name, m) for name, m in backbone.denoiser.named_modules() if re.fullmatch(targets, name))
-        modules = {name: getattr(m, "base_layer", m) for name, m in found}  # peft leaves its wrapping behind
+        modules = _matching(backbone, targets)
     for name, module in modules.items():
         if not isinstance(module, torch.nn.Linear):
             raise AdapterError(
                 f"{name!r} is a {type(module).__name__}; a core acts on linear layers. Leave targets empty."
             )
-    if not modules:
-        raise AdapterError(f"No module of {backbone.name!r} matches targets {targets!r}. Leave them empty.")
     core = Core(seed, config.rank, {name: (m.out_features, m.in_features) for name, m in modules.items()})
     return Adapter(core.initial(), replace(config, targets=targets), backbone.sha256, backbone.family.denoiser, core)
 
@@ -329,15 +365,55 @@ def detached(backbone: Backbone) -> Iterator[None]:
         backbone.tokens.update(tokens)
 
 
-def _load(backbone: Backbone, name: str, adapter: Adapter) -> None:
-    from peft.utils import set_peft_model_state_dict
+def check_fits(backbone: Backbone, adapter: Adapter) -> None:
+    """Check an adapter against a backbone by names and shapes alone; nothing is attached.
 
+    Raises:
+        AdapterError: it was made for another backbone or network, changes modules that are not there, or has shapes
+            that do not fit them.
+    """
     if adapter.backbone_sha256 != backbone.sha256:
         raise AdapterError(
             f"This adapter was made for the backbone {adapter.backbone_sha256[:12]}…, not for "
             f"{backbone.name!r} ({backbone.sha256[:12]}…). Load the backbone that it was trained on."
         )
-    _add(backbone, name, adapter.config)
+    if adapter.part != backbone.family.denoiser:
+        raise AdapterError(
+            f"This adapter changes a {adapter.part!r}, {backbone.name!r} has a {backbone.family.denoiser!r}. "
+            "Load the backbone that it was trained on."
+        )
+    known = dict(backbone.denoiser.named_modules())
+    for module in modules_of(adapter.tensors):
+        found = known.get(module)
+        weight = getattr(getattr(found, "base_layer", found), "weight", None)
+        if not isinstance(weight, torch.Tensor) or weight.ndim < 2:
+            raise AdapterError(
+                f"The adapter changes {module[:100]!r}, and {backbone.name!r} has no such module. "
+                "Load the backbone that it was trained on."
+            )
+        _check_module(module, tuple(weight.shape), adapter)
+
+
+def _check_module(module: str, weight: tuple[int, ...], adapter: Adapter) -> None:
+    """Check the tensors of one module whose weight is (out, in) or, for a convolution, (out, in, height, width)."""
+    out, into, *window = weight
+    rank = adapter.config.rank
+    if adapter.core is not None:
+        if adapter.core.shapes[module] != (out, into) or window:
+            raise AdapterError(f"The core of {module!r} is for {adapter.core.shapes[module]}; its weight is {weight}.")
+        return
+    for factor, needed in (("A", (rank, into, *window)), ("B", (out, rank, *[1] * len(window)))):
+        name = f"{module}.lora_{factor}.weight"
+        shape = adapter.tensors[name].shape if name in adapter.tensors else None
+        if shape != needed:
+            raise AdapterError(f"{name!r} is {shape}; this backbone needs {needed}.")
+
+
+def _load(backbone: Backbone, name: str, adapter: Adapter) -> None:
+    from peft.utils import set_peft_model_state_dict
+
+    check_fits(backbone, adapter)
+    _add(backbone, name, adapter.config, modules_of(adapter.tensors))
     state = {key: torch.from_numpy(np.asarray(value)) for key, value in adapter.tensors.items()}
     _check_shapes(backbone.denoiser, name, state)
     set_peft_model_state_dict(backbone.denoiser, state, adapter_name=name)
@@ -360,19 +436,35 @@ def _refuse_if_busy(backbone: Backbone) -> None:
         )
 
 
-def _add(backbone: Backbone, name: str, config: AdapterConfig) -> None:
-    from peft import LoraConfig
-
-    targets = config.targets or backbone.family.targets
-    if not any(re.fullmatch(targets, module) for module, _ in backbone.denoiser.named_modules()):
+def _matching(backbone: Backbone, targets: str) -> dict[str, Any]:
+    """The modules that a caller's own pattern matches, by name, without what peft wrapped around them."""
+    found = ((name, module) for name, module in backbone.denoiser.named_modules() if re.fullmatch(targets, name))
+    modules = {name: getattr(module, "base_layer", module) for name, module in found}
+    if not modules:
         raise AdapterError(
             f"No module of {backbone.name!r} matches targets {targets!r}. "
             "Use the default, or a regular expression over names such as 'mid_block.attentions.0.…to_q'."
         )
-    lora = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets, lora_dropout=0.0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two adapters are what we want
-        backbone.denoiser.add_adapter(lora, adapter_name=name)
+    return modules
+
+
+def _add(backbone: Backbone, name: str, config: AdapterConfig, modules: Sequence[str]) -> None:
+    """Put empty factors on exactly these modules."""
+    from peft import LoraConfig
+
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        target_modules=exactly(modules),
+        lora_dropout=0.0,
+        init_lora_weights=True,
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two adapters are what we want
+            backbone.denoiser.add_adapter(lora, adapter_name=name)
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise AdapterError(f"{config} cannot be put on {backbone.name!r}: {error}.") from error
     for key, parameter in backbone.denoiser.named_parameters():
         if f".{name}." in key:
             parameter.data = parameter.data.float()  # in half precision small steps of training would round to nothing

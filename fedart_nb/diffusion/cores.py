@@ -22,15 +22,19 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from ..arguments import whole
 from ..errors import AdapterError
 
-__all__ = ["CORE_NAME", "Between", "Core", "tensor_name"]
+__all__ = ["CORE_NAME", "Between", "Core", "seed_of", "tensor_name"]
 
 #: What a core's tensors are called, behind the module's name.
 CORE_NAME = ".lora_core.weight"
 
 _Array = NDArray[np.float32]
 _MOST = 2**63
+_MAX_RANK = 128
+_MAX_SIDE = 2**20
+_MAX_NUMBERS = 2**27
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,17 @@ class Core:
     shapes: Mapping[str, tuple[int, int]] = field(repr=False)
 
     def __post_init__(self) -> None:
-        if type(self.seed) is not int or not 0 <= self.seed < _MOST:
-            raise AdapterError(f"A core's seed is {self.seed!r}; expected a whole number from 0 to 2^63 - 1.")
+        object.__setattr__(self, "seed", seed_of(self.seed))
+        object.__setattr__(self, "rank", whole("A core's rank", self.rank, 1, _MAX_RANK, AdapterError))
+        total = 0
+        for module, shape in self.shapes.items():
+            if len(shape) != 2 or not all(type(side) is int and 1 <= side <= _MAX_SIDE for side in shape):
+                raise AdapterError(
+                    f"A core's shape for {module[:100]!r} is {shape!r}; expected (out, in), from 1 to {_MAX_SIDE:,}."
+                )
+            total += self.rank * sum(shape)
+        if total > _MAX_NUMBERS:  # before a single factor is made
+            raise AdapterError(f"A core's factors have {total:,} numbers; at most {_MAX_NUMBERS:,} are made here.")
 
     def factors(self, module: str) -> tuple[_Array, _Array]:
         """A (r, in) and B (out, r) of one module, of 1 and -1, so that R learns at an ordinary adapter's rates."""
@@ -101,14 +114,19 @@ class Core:
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Core:
         """Read `to_body`; raises AdapterError where the seed gives other factors here than it gave its sender."""
-        shapes = {str(module): (int(out), int(into)) for module, (out, into) in body["shapes"].items()}
-        core = cls(body["seed"], int(body["rank"]), shapes)
+        shapes = {str(module): (out, into) for module, (out, into) in body["shapes"].items()}
+        core = cls(body["seed"], body["rank"], shapes)
         if core.sha256 != body["factors_sha256"]:
             raise AdapterError(
                 f"The seed {core.seed} gives factors {core.sha256[:12]}… here, the core was made for "
                 f"{str(body['factors_sha256'])[:12]}…. Update both sides to the same version."
             )
         return core
+
+
+def seed_of(value: Any) -> int:
+    """A core's public seed; raises AdapterError for what is none."""
+    return whole("A core's seed", value, 0, _MOST - 1, AdapterError)
 
 
 class Between(torch.nn.Module):

@@ -220,7 +220,7 @@ def load_frames(folder: str | Path) -> tuple[str, tuple[NoiseFrame, ...]]:
                 seen, pictures = Seen(**seen, rebuilt=pictures[-1]), pictures[:-1]
             frames.append(NoiseFrame(**values, pictures=pictures, seen=seen))
         return str(told["about"]), tuple(frames)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SyntaxError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise PrivacyError(
             f"The frames in {str(folder)!r} cannot be read ({type(error).__name__}). Make them again with "
             "recipes/noise/make.py, or compute your own."

@@ -23,6 +23,7 @@ from .. import settings
 from ..errors import FedArtError, TrainingError
 from ..events import Step, Trained
 from ..privacy.ledger import Ledger
+from ..tensor_format import bounded_json
 from .adapters import STYLE_TOKEN, Adapter, AdapterConfig, attached, initial_adapter
 from .apart import Apart
 from .backbone import Backbone
@@ -158,7 +159,7 @@ class TrainState:
         """Read what `save` wrote; raises TrainingError when the file is missing or damaged."""
         try:
             with safe_open(path, "pt") as file:
-                numbers = json.loads(file.metadata()["fedart"])
+                numbers = bounded_json(file.metadata()["fedart"].encode())
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             state: dict[int, dict[str, torch.Tensor]] = {}
             for name, value in tensors.items():
@@ -170,12 +171,22 @@ class TrainState:
                 config=TrainConfig(**numbers["config"]),
                 step=int(numbers["step"]),
                 moments={"state": state, "param_groups": numbers["groups"]},
-                generator=tensors["generator"],
+                generator=_state_of(tensors["generator"]),
                 loss_before=numbers["loss_before"],
                 seconds=float(numbers["seconds"]),
                 private=PrivateTraining(**numbers["private"]) if numbers.get("private") else None,
             )
-        except (OSError, SafetensorError, FedArtError, KeyError, TypeError, ValueError) as error:
+        except (
+            OSError,
+            SafetensorError,
+            FedArtError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            AttributeError,
+            OverflowError,
+        ) as error:
             raise TrainingError(f"Cannot resume from {str(path)!r} ({type(error).__name__}); start anew.") from error
 
 
@@ -258,7 +269,7 @@ def train(
         groups = [list(group.values()) for group in (learning, spoken) if group]
         optimiser = optimiser_of(groups, learning_rate=config.learning_rate, eight_bit=config.eight_bit)
         if resume:
-            restore(optimiser, resume.moments)
+            _restore(optimiser, resume)
         spent, step = (resume.seconds, resume.step) if resume else (0.0, 0)
         before = after = resume.loss_before if resume else (_loss_now(backbone, held_out) if held_out else None)
         last = time.monotonic()
@@ -302,6 +313,12 @@ def train(
     yield Trained(_emphasised(adapter, config.emphasis), step, before, after, spent)
 
 
+def _state_of(tensor: torch.Tensor) -> torch.Tensor:
+    """A generator's state that a generator takes; anything else is a RuntimeError or TypeError."""
+    torch.Generator().set_state(tensor)
+    return tensor
+
+
 def _generator_of(resume: TrainState | None, seed: int | None) -> torch.Generator:
     """Where it was left, or from a seed, or from the operating system's entropy."""
     generator = torch.Generator()
@@ -310,6 +327,24 @@ def _generator_of(resume: TrainState | None, seed: int | None) -> torch.Generato
     else:
         generator.manual_seed(secrets.randbits(63) if seed is None else seed)
     return generator
+
+
+def _restore(optimiser: torch.optim.Optimizer, state: TrainState) -> None:
+    try:
+        restore(optimiser, state.moments)
+        fits = all(
+            value.shape in (parameter.shape, torch.Size([]))
+            for group in optimiser.param_groups
+            for parameter in group["params"]
+            for name, value in optimiser.state.get(parameter, {}).items()
+            if torch.is_tensor(value) and name in ("exp_avg", "exp_avg_sq", "step")
+        )
+        if not fits:
+            raise ValueError("moments of other shapes")
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise TrainingError(
+            f"The saved state does not fit its own adapter ({error}): its file is damaged. Start anew."
+        ) from error
 
 
 def _emphasised(adapter: Adapter, times: float) -> Adapter:

@@ -17,7 +17,7 @@ from PIL import Image
 from ..attacks import Frame, Outcome
 from ..attacks.scoring import Score
 from ..attacks.threat import ThreatModel
-from ..errors import AttackError
+from ..errors import AttackError, FedArtError
 from ..figures import watermarked
 from .scene import Defence
 from .shots import Shot, Take
@@ -116,7 +116,16 @@ def load(folder: str | Path) -> Recording:
         truth, *lineup = _cut(folder / "lineup.jpg", 1 + candidates)
         place, worth = int(told["place"]), dict(told["baselines"])
         return Recording(told["about"], told["scene"], truth, np.stack(lineup), place, tuple(takes), found, worth)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        FedArtError,
+    ) as error:
         raise AttackError(
             f"The recordings in {str(folder)!r} cannot be read ({type(error).__name__}). Make them again with "
             "recipes/inversion/make.py, or run the attacks yourself."

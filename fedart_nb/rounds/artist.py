@@ -25,7 +25,7 @@ from .plan import METRICS, RoundPlan
 from .rewinding import withdrawal, withdrawn
 from .rules import rule_of
 from .tampering import suspicions
-from .tensors import Tensors, check_like, unpack
+from .tensors import Tensors, check_like, unpack, unpack_adapter
 from .vector import encode, encode_noised, flat_of, layout
 
 __all__ = ["ArtistSide", "Pay", "Task"]
@@ -98,6 +98,7 @@ class ArtistSide:
         self.refusals: list[str] = []
         self.warnings: list[str] = []
         self.pay, self.least_noise = pay, least_noise
+        self.check_shared: Callable[[bytes], object] | None = None  #: raises where an adapter does not fit the backbone
         self._keeper: Keeper = keeper or MemoryKeeper()
         self._simulated = simulated
         self._client: SecAggClient | None = None
@@ -315,7 +316,7 @@ class ArtistSide:
                 "The plan starts from another shared adapter than the last result's. "
                 "A host that does so could single you out; nothing was trained."
             )
-        if found := suspicions(unpack(shared)):
+        if found := suspicions(self._checked(shared)):
             raise RoundError(
                 "The shared adapter looks built to single somebody out or to read inputs: "
                 f"{len(found)} of its tensors; {found[0]} Ask the host for it again, or leave; nothing was trained."
@@ -407,7 +408,7 @@ class ArtistSide:
         if envelope.round < self.rounds_done or made_by in self._taken:
             return  # a relay that repeats itself does not bring an old adapter back
         shared = self._attachment(envelope, "shared")
-        unpack(shared)
+        self._checked(shared)
         client = self._client
         counted = client.counted_ids if client is not None else ()
         signed = client.transcript() if client is not None and counted else None
@@ -430,6 +431,13 @@ class ArtistSide:
         self.rounds_done = envelope.round
         self._taken.add(made_by)
         self._end(self.plan)
+
+    def _checked(self, shared: bytes) -> Tensors:
+        """A shared adapter that arrived, when it is one; raises RoundError, or what `check_shared` raises."""
+        tensors = unpack_adapter(shared)
+        if self.check_shared is not None:
+            self.check_shared(shared)
+        return tensors
 
     def _check_frozen(self, after: Tensors) -> None:
         """The running plan's rule says what stays as it was; a host that changes it would train something else."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RoundError
+from ..tensor_format import DamagedTensors, TensorFile
 
-__all__ = ["Tensors", "check_like", "metadata_of", "norm", "pack", "unpack"]
+__all__ = ["Tensors", "check_like", "metadata_of", "norm", "pack", "unpack", "unpack_adapter"]
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
-_HEADER_LIMIT_BYTES = 16 * 2**20
 _ALIGNMENT = 8
+_DIMENSIONS = range(2, 6)
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 
 
 def pack(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -36,10 +38,7 @@ def pack(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> bytes:
 
 def metadata_of(data: bytes) -> dict[str, str]:
     """The metadata of safetensors bytes (an adapter's configuration travels there); {} when there is none."""
-    about = _header(data)[0].get("__metadata__", {})
-    if not isinstance(about, dict):
-        raise _unreadable(data, "its metadata is no object")
-    return {str(key): str(value) for key, value in about.items()}
+    return _opened(data).metadata
 
 
 def unpack(data: bytes) -> dict[str, NDArray[np.float32]]:
@@ -48,57 +47,55 @@ def unpack(data: bytes) -> dict[str, NDArray[np.float32]]:
     Raises:
         RoundError: not safetensors, or another number type.
     """
-    header, start = _header(data)
-    tensors: dict[str, NDArray[np.float32]] = {}
-    spans: list[tuple[int, int]] = []
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if not isinstance(entry, dict) or entry.get("dtype") != "F32":
-            kind = entry.get("dtype") if isinstance(entry, dict) else entry
-            raise RoundError(f"{name!r} is {kind!r}; updates travel as float32.")
-        shape, offsets = _whole(entry.get("shape")), _whole(entry.get("data_offsets"))
-        if shape is None or offsets is None or len(offsets) != 2:
-            raise _unreadable(data, f"{name!r} has no shape and place")
-        size = math.prod(shape)
-        if offsets[1] - offsets[0] != 4 * size:
-            raise _unreadable(data, f"{name!r} of shape {shape} has {offsets[1] - offsets[0]} bytes")
-        if start + offsets[1] > len(data):
-            raise _unreadable(data, "it was cut short")
-        spans.append((offsets[0], offsets[1]))
-        tensors[name] = np.frombuffer(data, "<f4", size, start + offsets[0]).reshape(shape)
-    end = 0
-    for begin, after in sorted(spans):
-        if begin != end:
-            raise _unreadable(data, "tensors overlap or leave gaps")
-        end = after
-    if start + end != len(data):
-        raise _unreadable(data, "there are bytes that belong to no tensor")
+    file = _opened(data)
+    for name, entry in file.entries.items():
+        if entry.dtype != "F32":
+            raise RoundError(f"{name[:100]!r} is {entry.dtype!r}; updates travel as float32.")
+    return {name: file.numbers(name) for name in file.entries}
+
+
+def unpack_adapter(data: bytes) -> dict[str, NDArray[np.float32]]:
+    """Read a shared adapter that somebody else sent: `unpack`, and every LoRA factor is one by its name and shape.
+
+    Raises:
+        RoundError: names, dimensions or values that no adapter has. Nothing of it was taken over.
+    """
+    tensors = unpack(data)
+    for name, array in tensors.items():
+        if reason := _why_no_factor(name, array, tensors):
+            raise RoundError(f"The shared adapter's {name[:100]!r} {reason}. The host or relay changed it; ask again.")
     return tensors
 
 
-def _header(data: bytes) -> tuple[dict[str, Any], int]:
-    """The JSON header, and where the numbers begin."""
-    size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or size > min(len(data) - 8, _HEADER_LIMIT_BYTES):
-        raise _unreadable(data, "the header is cut short")
+def _why_no_factor(name: str, array: NDArray[np.float32], tensors: Tensors) -> str:
+    """What a tensor of an adapter has that none may have, or "". Simulations average any tensors: only LoRA's are."""
+    if ".lora_" not in name:
+        return ""
+    if not _NAME.fullmatch(name):
+        return "has a name that no module of a network has"
+    if array.ndim not in _DIMENSIONS or not array.size:
+        return f"has the shape {array.shape}; expected two to five dimensions, none of them 0"
+    if not (np.isfinite(array.min()) and np.isfinite(array.max())):
+        return "holds values that are not finite"
+    for mine, other in (("A", "B"), ("B", "A")):
+        module = name.removesuffix(f".lora_{mine}.weight")
+        if module == name:
+            continue
+        pair = tensors.get(f"{module}.lora_{other}.weight")
+        if pair is None:
+            return f"has no lora_{other} beside it"
+        if pair.ndim != array.ndim:
+            return f"and its lora_{other} have {array.ndim} and {pair.ndim} dimensions"
+        if mine == "A" and pair.shape[1] != array.shape[0]:
+            return f"has the rank {array.shape[0]}, its lora_B {pair.shape[1]}"
+    return ""
+
+
+def _opened(data: bytes) -> TensorFile:
     try:
-        header = json.loads(data[8 : 8 + size])
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(data, str(error)) from error
-    if not isinstance(header, dict):
-        raise _unreadable(data, "the header is no object")
-    return header, 8 + size
-
-
-def _whole(values: Any) -> list[int] | None:
-    """A list of whole numbers from 0 on, or None for anything else."""
-    good = isinstance(values, list) and all(type(value) is int and 0 <= value < 2**48 for value in values)
-    return values if good else None
-
-
-def _unreadable(data: bytes, why: str) -> RoundError:
-    return RoundError(f"These {len(data):,} bytes are no safetensors ({why}). Send them again.")
+        return TensorFile(data)
+    except DamagedTensors as error:
+        raise RoundError(f"These {len(data):,} bytes are no safetensors ({error}). Send them again.") from error
 
 
 def check_like(tensors: Tensors, expected: Tensors) -> None:
