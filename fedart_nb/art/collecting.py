@@ -47,8 +47,8 @@ class Picture:
     `id` is the first 16 hex digits of the SHA-256 of its RGB pixels at the set's size; `name` is the file name, for
     people only. Name, caption and tags are in no repr, so that a notebook's output does not hold them by accident.
     `included` is the consent at the moment when this value was made: `ArtSet.pixels` asks the set itself.
-    `sha256` (64 hex digits) names the content whatever the set's size, name or caption: it is taken of the RGB pixels at
-    128 px, so the same file has the same one in every set, session and room.
+    `sha256` (64 hex digits) names the content whatever the set's size, name or caption: it is taken of the RGB pixels
+    at 128 px, so the same file has the same one in every set, session and room.
     """
 
     id: str
@@ -148,7 +148,7 @@ def _candidates(sources: list[Source], problems: list[Problem], *, chosen_by_han
 
 
 def _read(source: Source, names: dict[str, str], size_px: int) -> tuple[str, str, NDArray[np.uint8]]:
-    """Id, hash of the content, and pixels; a second copy is refused by its bytes before it is decoded, or else by its pixels."""
+    """Id, hash of the content, and pixels; a second copy is refused by its bytes before it is decoded, or by its pixels."""
     data = source.read(FILE_LIMIT_BYTES)
     content = hashlib.sha256(data).hexdigest()
     if content not in names:
