@@ -148,7 +148,7 @@ def _candidates(sources: list[Source], problems: list[Problem], *, chosen_by_han
 
 
 def _read(source: Source, names: dict[str, str], size_px: int) -> tuple[str, str, NDArray[np.uint8]]:
-    """Id, hash of the content, and pixels; a second copy is refused by its bytes before it is decoded, or by its pixels."""
+    """Id, hash of the content, and pixels; a second copy is refused by its bytes, or by its pixels."""
     data = source.read(FILE_LIMIT_BYTES)
     content = hashlib.sha256(data).hexdigest()
     if content not in names:
