@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-all lint notebooks bench clean
+.PHONY: help demo lab test test-all wheel-test lint notebooks bench clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -39,6 +39,9 @@ test: lint ## lint, then all tests but the slow ones (needs Chromium, or FEDART_
 
 test-all: lint ## lint, then every test
 	$(BIN)/python -m pytest
+
+wheel-test: $(READY) ## build the wheel, install it elsewhere, run fedart check and demo, open fedart lab
+	$(BIN)/python tests/wheel.py
 
 notebooks: $(READY) ## bring each .py and .ipynb of a pair up to date, without outputs
 	$(BIN)/jupytext --sync notebooks/*.py

@@ -15,22 +15,28 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedart_nb import __version__, settings
+from fedart_nb import __version__, course, settings
 from fedart_nb.errors import FedArtError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["PINNED_TORCH", "check", "demo", "lab", "main", "relay"]
+__all__ = ["PINNED_TORCH", "WORK_FOLDER", "check", "demo", "lab", "main", "relay"]
 
 PINNED_TORCH = "2.13.0"  # the version in constraints.txt: every figure in the documentation was measured with it
 
-_LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}}
+WORK_FOLDER = "fedart-notebooks"
+
+_LAB_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"},
+    "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
+}
 
 _EXAMPLES = """\
 examples:
   fedart demo                  a whole workshop on this computer: relay, host, three artists, two rounds
   fedart lab                   the notebooks in JupyterLab, with a relay beside them
+  fedart lab my-course         the same in another folder; what it lacks is copied, your changes stay
   fedart lab --no-browser      the same, and only print the address
   fedart relay --port 8765     a relay for a workshop; --host 0.0.0.0 --tls-self-signed lets other computers in
   fedart check                 what this machine offers, and where your pictures would be loaded
@@ -51,7 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"fedart-nb {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     lab_parser = commands.add_parser("lab", help="open the notebooks in JupyterLab", description="Open the notebooks.")
-    lab_parser.add_argument("--notebooks", type=Path, help="folder to open (default: ./notebooks)")
+    lab_parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        default=WORK_FOLDER,
+        metavar="FOLDER",
+        help=f"where you work (default: ./{WORK_FOLDER}); notebooks that it lacks are copied into it",
+    )
     lab_parser.add_argument("--port", type=int, default=8888, help="port of JupyterLab (the next free one is taken)")
     lab_parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
     lab_parser.add_argument("--no-relay", action="store_true", help="start no relay")
@@ -68,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return check()
             if options.command == "lab":
                 return lab(
-                    notebooks=options.notebooks,
+                    options.folder,
                     port=options.port,
                     browser=not options.no_browser,
                     with_relay=not options.no_relay,
@@ -100,16 +113,22 @@ def relay(arguments: Sequence[str] = ()) -> int:
             process.terminate()
 
 
-def lab(*, notebooks: Path | None = None, port: int = 8888, browser: bool = True, with_relay: bool = True) -> int:
-    """Open JupyterLab on `notebooks`, on this computer only; kernels find the relay's address in `FEDART_RELAY`.
+def lab(folder: Path = Path(WORK_FOLDER), *, port: int = 8888, browser: bool = True, with_relay: bool = True) -> int:
+    """Open JupyterLab on `folder`, on this computer only; kernels find the relay's address in `FEDART_RELAY`.
 
-    Raises FedArtError when there is no such folder.
+    Notebooks that the folder lacks are copied into it first; the page that opens says what each is for.
+
+    Raises FedArtError when the folder cannot be written.
     """
-    folder = _notebooks(notebooks)
+    work = course.prepare(folder)
+    print(f"Your notebooks are in {work.path}", flush=True)
+    if work.changed:
+        print(f"Kept as you left them: {', '.join(work.changed)}. Rename one to get a fresh copy.", flush=True)
     environment = os.environ | {"JUPYTER_CONFIG_PATH": _lab_config()}
     command = [
         *(sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"),
-        *(f"--ServerApp.root_dir={folder}", "--LabApp.extension_manager=readonly"),
+        *(f"--ServerApp.root_dir={work.path}", "--LabApp.extension_manager=readonly"),
+        f"--LabApp.default_url=/lab/tree/{course.WELCOME}",
         *([] if browser else ["--no-browser"]),
         *(["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []),
     ]
@@ -133,6 +152,7 @@ def check() -> int:
         ("fedart-nb", __version__),
         ("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         ("torch", f"{torch.__version__} ({'as pinned' if pinned else f'the pinned version is {PINNED_TORCH}'})"),
+        ("torch build", _torch_build(torch.version.cuda, cuda_works=torch.cuda.is_available())),
         ("device", settings.device()),
         ("threads", str(settings.limit_threads())),
         ("kernel runs on", location),
@@ -177,22 +197,22 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _notebooks(chosen: Path | None) -> Path:
-    candidates = [chosen] if chosen else [Path("notebooks"), Path(__file__).parent.parent / "notebooks"]
-    for folder in candidates:
-        if folder.is_dir():
-            return folder.resolve()
-    message = f"There is no folder {candidates[0]}: go to the repository's folder, or give one with --notebooks."
-    raise FedArtError(message)
-
-
 def _lab_config() -> str:
-    """A search path for Jupyter's settings that puts ours (ask for no news, look for no updates) behind the user's."""
+    """A search path for Jupyter's settings that puts ours (no news, no updates, pages shown read) behind the user's."""
     folder = settings.cache_folder() / "jupyter"
     target = folder / "labconfig" / "default_setting_overrides.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(_LAB_SETTINGS), encoding="utf-8")
     return os.pathsep.join(filter(None, [os.environ.get("JUPYTER_CONFIG_PATH"), str(folder)]))
+
+
+def _torch_build(cuda: str | None, *, cuda_works: bool) -> str:
+    """Which build of torch is installed; a CUDA build without a GPU costs gigabytes for nothing."""
+    if cuda is None:
+        return "CPU"
+    if cuda_works:
+        return f"CUDA {cuda}"
+    return f"CUDA {cuda}, and no GPU is found here: the CPU build is some gigabytes smaller (README, Install)"
 
 
 def _embedded_weights() -> int:

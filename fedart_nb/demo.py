@@ -7,7 +7,6 @@ import ast
 import asyncio
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nbformat
+import nbformat.reader
 from jupyter_client.manager import AsyncKernelManager
 
+from . import course
 from .errors import FedArtError
 from .gallery import write_gallery
 from .keepsake import STAGES, Keepsake
@@ -25,14 +27,14 @@ from .relay.process import relay_process
 
 __all__ = ["ARTISTS", "NOTEBOOK", "Cell", "main", "read_cells", "table"]
 
-NOTEBOOK = "04-rounds-together.py"
+NOTEBOOK = "04-rounds-together.ipynb"
 ARTISTS = (("Ada", "openmoji"), ("Ben", "fluent_ink"), ("Cleo", "gameicons"))
 _CELL_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One code cell of a percent-format notebook."""
+    """One code cell of a notebook."""
 
     source: str
     tags: frozenset[str]
@@ -45,18 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="fedart demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out"), help="where demo.html and demo/ are written")
-    parser.add_argument("--notebook", type=Path, help=f"default: notebooks/{NOTEBOOK}")
+    parser.add_argument("--notebook", type=Path, help=f"default: {NOTEBOOK} of the package")
     options = parser.parse_args(argv)
-    notebook = options.notebook or Path.cwd() / "notebooks" / NOTEBOOK
-    if not notebook.is_file():
-        raise FedArtError(f"{str(notebook)!r} is not there. Run `fedart demo` in the repository's folder.")
+    cells = read_cells(options.notebook or course.notebook(NOTEBOOK))
     folder = options.out / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     started = time.monotonic()
     with PeakMemory() as memory, relay_process(folder / "relay", log=folder / "relay.log") as relay:
         _say(started, "relay", f"listens at {relay} (its log: {folder / 'relay.log'})")
-        asyncio.run(_workshop(read_cells(notebook), relay, folder.resolve(), started))
+        asyncio.run(_workshop(cells, relay, folder.resolve(), started))
     keepsakes = [Keepsake.load(folder / name / "keepsake") for name, _ in ARTISTS]
     wall_s = time.monotonic() - started
     print("\n" + table(keepsakes))
@@ -69,15 +69,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_cells(notebook: Path) -> list[Cell]:
-    """The code cells of a py:percent notebook, in order, with their tags."""
-    cells = []
-    parts = re.split(r"^# %%(.*)$", notebook.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    for header, body in zip(parts[1::2], parts[2::2], strict=True):
-        if "[markdown]" in header:
-            continue
-        tags = re.search(r"tags=(\[[^\]]*\])", header)
-        cells.append(Cell(body.strip(), frozenset(ast.literal_eval(tags[1])) if tags else frozenset()))
-    return cells
+    """The code cells of a notebook, in order, with their tags.
+
+    Raises:
+        FedArtError: the file is no notebook.
+    """
+    try:
+        cells = nbformat.read(notebook, as_version=4).cells  # type: ignore[no-untyped-call]
+    except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise FedArtError(f"{str(notebook)!r} cannot be read as a notebook: {error}") from error
+    code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
+    return [Cell(cell.source.strip(), frozenset(cell.metadata.get("tags", ()))) for cell in code]
 
 
 def table(keepsakes: Sequence[Keepsake]) -> str:

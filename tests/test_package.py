@@ -15,7 +15,7 @@ import pytest
 
 import fedart_nb
 from fedart_nb import cli
-from fedart_nb.errors import FedArtError, RelayUnreachable
+from fedart_nb.errors import RelayUnreachable
 from fedart_nb.relay.process import relay_process
 
 ROOT = Path(__file__).parent.parent
@@ -113,12 +113,16 @@ def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert "unknown: --fast" in capsys.readouterr().err
 
 
-def test_lab_says_which_folder_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    missing = tmp_path / "nowhere"
-    assert cli.main(["lab", "--notebooks", str(missing)]) == 1
-    assert str(missing) in capsys.readouterr().err
-    with pytest.raises(FedArtError, match="--notebooks"):
-        cli.lab(notebooks=missing)
+def test_lab_says_when_its_folder_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert cli.main(["lab", str(tmp_path / "file")]) == 1
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_every_notebook_is_in_the_wheel() -> None:
+    inside = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    names = {path.name for path in (ROOT / "notebooks").iterdir() if path.suffix in {".ipynb", ".md"}}
+    assert inside == {f"notebooks/{name}": f"fedart_nb/notebooks/{name}" for name in names}
 
 
 def test_check_prints_the_facts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,10 +30,9 @@ def test_nothing_is_left_listening(number: str, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    (tmp_path / "notebooks").mkdir()
     unhindered = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # though the tests run under nohup
     start = unhindered + "import sys; from fedart_nb.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", start, "lab", "--no-browser", f"--port={port}", "--notebooks", "notebooks"]
+    command = [sys.executable, "-c", start, "lab", "--no-browser", f"--port={port}", str(tmp_path / "work")]
     environment = os.environ | {"FEDART_HOME": str(tmp_path / "home")}
     with (
         (tmp_path / "log").open("w+") as log,

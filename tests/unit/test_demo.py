@@ -26,8 +26,8 @@ def test_the_cells_of_both_roles_are_found_in_the_notebook() -> None:
 
 
 def test_a_missing_notebook_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FedArtError, match=r"missing\.py"):
-        demo.main(["--notebook", str(tmp_path / "missing.py"), "--out", str(tmp_path)])
+    with pytest.raises(FedArtError, match=r"missing\.ipynb"):
+        demo.main(["--notebook", str(tmp_path / "missing.ipynb"), "--out", str(tmp_path)])
 
 
 IN_BETWEEN = """
