@@ -98,7 +98,12 @@ def captions(
     misfits = torch.cat(scores)
     order = misfits.argsort()
     ranking = tuple((int(i), -float(misfits[i])) for i in order)
-    frame = clock.frame(float(misfits[order[0]]), captions=tuple(known[int(i)] for i in order[:count]), ranking=ranking)
+    frame = clock.frame(
+        float(misfits[order[0]]),
+        captions=tuple(known[int(i)] for i in order[:count]),
+        ranking=ranking,
+        ranks="captions",
+    )
     gap = float(misfits[order[count]] - misfits[order[count - 1]]) if len(order) > count else 0.0
     clear = gap > 3 * float(misfits[order[count:]].std()) / max(1, len(order) - count) ** 0.5 and gap > 0
     why = f"the next caption on the list fits worse by {gap:.2g} (rank {len(space)})."

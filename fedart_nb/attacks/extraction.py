@@ -71,7 +71,9 @@ def extraction(
         scores.append(float(_middle(usual) / max(1e-9, _middle(apart))))
         clock.done += 1
         order = np.argsort(-np.array(scores))
-        frame = clock.frame(pictures=np.stack(shown), ranking=tuple((int(i), scores[i]) for i in order))
+        frame = clock.frame(
+            pictures=np.stack(shown), ranking=tuple((int(i), scores[i]) for i in order), ranks="captions"
+        )
         yield frame
         if clock.late:
             break

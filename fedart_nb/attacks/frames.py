@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ class Frame:
             attacker can know of its success. NaN where an attack has none.
         seconds: since it began, wall clock; cpu_seconds: of this process.
         pictures: reconstructions, uint8 (n, h, w, 3).
-        ranking: (candidate's index, score), best first.
+        ranking: (index, score), best first; of what `ranks` says: "candidates" (pictures, or earlier updates) or
+            "captions" of the attacker's list.
         captions, timesteps: guesses.
         latents: what `pictures` were decoded from, (n, c, h, w), at an attack's end.
     """
@@ -39,6 +41,7 @@ class Frame:
     captions: tuple[str, ...] = field(default=(), repr=False)
     timesteps: tuple[float, ...] = ()
     latents: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    ranks: Literal["candidates", "captions"] = field(default="candidates", repr=False)
 
     def __str__(self) -> str:
         left = "" if math.isnan(self.residual) else f", {self.residual:.2g} of the update is not explained yet"

@@ -117,7 +117,8 @@ def score(guess: Frame | Outcome, truth: Truth) -> Score:
     times = math.nan
     if frame.timesteps and truth.timesteps:
         times = _share(truth.timesteps, list(frame.timesteps), lambda a, b: abs(a - b) <= _SAME_TIMESTEP)
-    places = [i for i, (candidate, _) in enumerate(frame.ranking, start=1) if candidate in truth.members]
+    ranked = frame.ranking if frame.ranks == "candidates" else ()  # places on a list of captions are no candidates
+    places = [i for i, (candidate, _) in enumerate(ranked, start=1) if candidate in truth.members]
     return Score(levels, alike, told, times, places[0] if places else 0, len(frame.ranking) if places else 0)
 
 

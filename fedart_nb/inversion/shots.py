@@ -26,6 +26,7 @@ __all__ = ["Pausing", "Shot", "Take", "key_of", "shots_of", "take_of", "verdict"
 _EXPLAINED = 1e-3
 _SEEN_SSIM = 0.8
 _SHOWS_SSIM, _MARGIN = 0.5, 0.1  # of a reconstruction that is not good and yet tells something
+_HALF = 0.5  # of captions or timesteps
 _REBUILDS = ("exact", *BY_TRIES)
 _LOOK_S = 0.1
 
@@ -225,20 +226,23 @@ def verdict(shot: Shot, *, best_baseline: float = 0.0) -> tuple[bool, str]:
         best_baseline: SSIM of the best guess that needs no update; a reconstruction must beat it.
 
     A picture counts as recovered from an SSIM of 0.8 on, as partly so from 0.5 and 0.1 above every baseline; captions
-    and timesteps when all are right; a ranking when the right one is first.
+    and timesteps when all are right, partly when half of them are; a ranking when the right one is first.
     """
     frame, scored = shot.frame, shot.score
     spent = f"{frame.evaluations} tries, {frame.seconds:.0f} s"
+    read = [share for share in (scored.captions, scored.timesteps) if not math.isnan(share)]
     if scored.ssim:
         found = max(scored.ssim) >= max(_SEEN_SSIM, best_baseline)
-    elif scored.rank:
-        found = scored.rank == 1
+    elif read:
+        found = min(read) == 1
     else:
-        found = scored.captions == 1 or scored.timesteps == 1
+        found = scored.rank == 1
     if found:
         return True, f"Recovered ({spent}). {scored}"
     if scored.ssim and max(scored.ssim) >= max(_SHOWS_SSIM, best_baseline + _MARGIN):
         return True, f"Partly recovered ({spent}): nearer to the picture than any guess without the update. {scored}"
+    if not scored.ssim and read and min(read) >= _HALF:
+        return True, f"Partly recovered ({spent}). {scored}"
     said = "" if str(scored) == "Nothing was guessed." else f" {scored}"
     why = f" {shot.outcome.why[:1].upper()}{shot.outcome.why[1:]}" if shot.outcome else ""
     return False, (

@@ -76,6 +76,13 @@ class RelayView:
         """How many colluders it takes when relay and host lie as well: 2t - n."""
         return 2 * self.threshold - self.roster
 
+    def breaks_at(self, *, foul: bool = False) -> int:
+        """The fewest colluders among the others in the sum to whom your update lies open (see `sight`).
+
+        That many hold enough shares, or are all others and subtract their own updates from the sum.
+        """
+        return min(self.foul_limit if foul else self.threshold, self.contributors - 1)
+
     def relay_correlation(self) -> float:
         """Correlation of the words that the relay holds with your update: about 0, within 1 / sqrt(d)."""
         return correlation(self.held.astype(np.float64), self.update)

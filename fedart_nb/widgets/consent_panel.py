@@ -202,6 +202,7 @@ class ConsentPanel(Panel):
             self._picture.options = named or [("(none loaded)", "")]
             self._show_influence()
         self._sync()
+        self._still.renew()
 
     def _show_influence(self) -> None:
         picture = self._picture.value

@@ -37,6 +37,7 @@ _OFFERED = ("timesteps", "captions", "exact", "pixels", "prior", "baseline", "id
 _ABSENT = {"earlier": "This panel looks at one round alone."}
 _FIRST = ThreatModel("relay", "lora", frozenset({"seed", "captions", "candidates"}), first_round=True)
 _TRIES = 150
+_GREY = 128
 _NOISES = (0.0, 0.001, 0.01, 0.1, 0.5, 1.0)
 
 
@@ -396,11 +397,16 @@ class InversionPanel(Panel):
 
     def _baselines_of(self, scene: Scene, *, prior: bool = False) -> dict[str, float]:
         """SSIM of guesses without any update; the prior-only sample takes a second and is drawn in the job."""
-        from fedart_nb.attacks.scoring import baselines
+        from fedart_nb.attacks import Frame
+        from fedart_nb.attacks.scoring import baselines, score
 
         kept = self._baselines.get(scene.key, {})
         if not kept or (prior and "prior-only sample" not in kept):
-            scores = baselines(scene.truth, backbone=scene.backbone if prior else None, public=scene.others)
+            truth = scene.truth
+            scores = baselines(truth, backbone=scene.backbone if prior else None, public=scene.others)
+            if truth.pictures is not None:
+                grey = np.full_like(truth.pictures, _GREY)
+                scores["plain grey square"] = score(Frame("grey", 0, 0, np.nan, 0.0, pictures=grey), truth)
             self._baselines[scene.key] = kept = {name: float(np.mean(score.ssim)) for name, score in scores.items()}
         return kept
 

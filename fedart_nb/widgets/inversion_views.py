@@ -16,6 +16,7 @@ from fedart_nb.attacks.bounds import LIMITS, identification_bound, mu_of
 from fedart_nb.figures import corridor_at, png_bytes, risk_corridor, watermarked
 from fedart_nb.figures.drawn import Drawn
 from fedart_nb.inversion.own_round import OwnRound
+from fedart_nb.inversion.preflight import Finding
 from fedart_nb.inversion.shots import Shot, Take, verdict
 from fedart_nb.inversion.sweep import DELTA, Level, curve
 from fedart_nb.privacy.accounting import Gaussian, epsilon
@@ -34,6 +35,12 @@ __all__ = [
 
 _SIZE = 168
 _SMALL = 74
+_ABOUT_SSIM = (
+    "SSIM compares light, contrast and structure in small windows. It cannot tell whether a picture is recognised: on "
+    "flat drawings even a plain grey square scores, and a smooth blur can score above a sketch that anybody knows. "
+    "So hold it against the values without any update, and look at the picture."
+)
+_RARE = 0.05  # of random orders place so many of the artist's own in front
 
 
 def shot_html(shot: Shot, truth: NDArray[np.uint8], baselines: Mapping[str, float], lineup: NDArray[np.uint8]) -> str:
@@ -58,10 +65,11 @@ def shot_html(shot: Shot, truth: NDArray[np.uint8], baselines: Mapping[str, floa
     if frame.timesteps:
         facts.append(("timesteps", ", ".join(f"{t:.1f}" for t in frame.timesteps[:16])))
     pictures = f'<div class="fedart-row">{"".join(shown)}</div>' if shown else ""
+    beneath = f'<p class="fedart-lead">{escape(_ABOUT_SSIM)}</p>' if shot.score.ssim else ""
     ranked = ""
     if frame.ranking and frame.attack in ("identify", "membership"):
         ranked = lineup_html(lineup, frame.ranking, shot.score.rank)
-    return f"{pictures}{ranked}{parts.facts(facts)}"
+    return f"{pictures}{ranked}{parts.facts(facts)}{beneath}"
 
 
 def lineup_html(lineup: NDArray[np.uint8], ranking: Sequence[tuple[int, float]], rank: int, *, most: int = 12) -> str:
@@ -157,8 +165,22 @@ def round_html(told: OwnRound) -> str:
         f"Round {told.number}, {told.contributors} updates in the sum. What is not found here is not safe for that."
     )
     head = ("the attacker holds", "your captions read", "your pictures picked out")
-    told_of_masks = "Masks hide whose; only noise bounds what. The sum gives away that your pictures took part."
-    return parts.table(head, rows, caption=caption) + parts.notice(told_of_masks)
+    said = "\n".join(f"{what[:1].upper()}{what[1:]}: {_against_chance(finding)}" for what, finding in told.findings)
+    never = "Whatever stands above: masks hide whose an update is, and only noise bounds what a sum gives away."
+    return parts.table(head, rows, caption=caption) + parts.notice(f"{said}\n{never}", title="What the figures say")
+
+
+def _against_chance(finding: Finding) -> str:
+    """Whether the pictures were picked out more often than by chance (one-sided hypergeometric test), in words."""
+    n, own, hits = finding.candidates, finding.own, finding.on_top
+    if not finding.first or not n:
+        return "not attacked to the end within this budget, which says nothing."
+    ways = sum(math.comb(own, k) * math.comb(n - own, own - k) for k in range(hits, own + 1))
+    p = ways / math.comb(n, own)
+    found = f"{hits} of your {own} pictures in front, {own * own / n:.1f} by chance"
+    if p < _RARE:
+        return f"{found}. That is no accident (it comes about in {p:.1%} of random orders): your pictures show."
+    return f"{found}. No more than chance gives: not picked out by this attack, which is not evidence of safety."
 
 
 def audit_card(

@@ -174,6 +174,7 @@ class LedgerPanel(Panel):
                 if odd:
                     self._figure.value += parts.notice(odd, level="warning", title="Found while reading the ledger")
         self._sync()
+        self._still.renew()
 
     def _known(self) -> list[tuple[str, str]]:
         ledger = self.ledger

@@ -235,6 +235,8 @@ class Panel(ipywidgets.VBox):
             if now or time.monotonic() - self._said_at >= _ANNOUNCE_S:
                 self._status.value = f'<div class="fedart-hidden" role="status">{escape(text)}</div>'
                 self._said_at = time.monotonic()
+        if now:
+            self._still.renew()
 
     def _show_error(self, error: BaseException) -> None:
         """Show what went wrong and what to do, until the next thing is tried."""

@@ -138,7 +138,10 @@ class RelayViewPanel(Panel):
                 f"{view.relay_correlation():+.4f} (chance: within ±{bound:.4f})",
             ),
             ("the sum's correlation with it", f"{view.sum_correlation():+.3f}"),
-            ("colluders who break it", f"{view.threshold} of {view.roster} who watch, {view.foul_limit} if all lie"),
+            (
+                "colluders who break it",
+                f"{view.breaks_at()} of {view.contributors - 1} others, {view.breaks_at(foul=True)} if all lie",
+            ),
             ("the relay also knows", "your id and chosen name, sizes, and when you sent"),
         ]
 

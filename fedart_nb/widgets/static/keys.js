@@ -2,14 +2,14 @@
  * JupyterLab's shortcuts rest while the focus is inside a panel: `b` inserts no cell, `d d` deletes none, Enter and the
  * arrow keys belong to the control. Keys held with Ctrl, Alt or ⌘ (save, undo) still reach JupyterLab.
  */
-const MARK = "data-lm-suppress-shortcuts"; // what JupyterLab (Lumino) itself looks for
+const MARK = "data-lm-suppress-shortcuts"; // what JupyterLab (Lumino) looks for, from the focused element upwards
 const INSIDE = ".fedart-panel, .fedart-still";
 
 function guard(event) {
   const panel = event.target instanceof Element ? event.target.closest(INSIDE) : null;
   if (!panel) return;
   const held = (event.ctrlKey || event.metaKey || event.altKey) && event.key !== "Enter";
-  panel.toggleAttribute(MARK, !held);
+  for (const element of [event.target, panel]) element.toggleAttribute(MARK, !held);
 }
 
 function initialize() {

@@ -98,3 +98,13 @@ def test_where_the_others_updates_are_unknown_the_panel_is_told_an_expectation(v
 def test_more_colluders_than_others_are_refused(view: RelayView) -> None:
     with pytest.raises(RoundError, match="expected 0 to 4"):
         view.sight(5)
+
+
+@pytest.mark.parametrize("roster", range(3, 9))
+def test_the_number_of_colluders_that_is_told_is_the_first_one_at_which_the_slider_breaks_it(roster):
+    numbers = np.arange(4.0)
+    for contributors in range(max(2, 2 * roster // 3 + 1), roster + 1):
+        view = RelayView(1, numbers, numbers.astype(np.uint32), numbers, contributors=contributors, roster=roster)
+        for foul in (False, True):
+            first = next(c for c in range(contributors) if view.sight(c, foul=foul).exposed)
+            assert view.breaks_at(foul=foul) == first

@@ -1,0 +1,90 @@
+"""Keys pressed inside a panel stay there; a notebook that is opened without its kernel still shows its panels."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext"
+CELLS = "() => window.jupyterapp.shell.currentWidget.content.widgets.length"
+SAVE = "() => window.jupyterapp.shell.currentWidget.context.save()"
+SHUT_DOWN = f"() => {KERNEL}.shutdown()"
+FIRST = """from fedart_nb import *
+from fedart_nb.lessons import Prediction, RelayGamePanel, SelfCheck
+session = Session("Ada", folder="keys-session")
+session.art = ArtSet.sample("openmoji", limit=12)
+ArtPanel(session)"""
+PANELS = (
+    "TrainPanel(session)",
+    "StylePanel(session)",
+    "NoisePanel(session)",
+    "InversionPanel(session)",
+    "RoomPanel(session)",
+    "HostPanel(Host('Studio', folder='keys-host'))",
+    "ConsentPanel(session)",
+    "LedgerPanel(session, room='personal')",
+    "FairnessPanel(session)",
+    "StyleLeakPanel(session)",
+    "RelayViewPanel(session)",
+    "RelayGamePanel()",
+    "Prediction('Who?', ['one', 'two'], 'Both.')",
+    "SelfCheck('Who?', {'one': 'No.', 'two': 'Yes.'}, right='two')",
+)
+#: All that can be focused and used, in the order of the page.
+CONTROLS = ".fedart-panel :is(button, input, select, textarea, summary, [tabindex='0']):not([disabled])"
+KIND = """e => [e.closest('.fedart-panel').querySelector('h3').textContent,
+    e.tagName, e.type, e.className.slice(0, 40)].join(' | ')"""
+
+
+def test_no_key_pressed_in_a_panel_changes_the_notebook(lab, page: Page) -> None:
+    lab.open_notebook(page, lab.write("keys.ipynb", FIRST, *PANELS))
+    lab.run_all(page, timeout_s=240)
+    expect(page.locator(".jp-Notebook .fedart-panel")).to_have_count(len(PANELS) + 1)
+    cells = page.evaluate(CELLS)
+    tried = set()
+    for control in page.locator(CONTROLS).element_handles():
+        kind = control.evaluate(KIND)
+        if kind in tried or not control.is_visible() or control.is_disabled():
+            continue
+        tried.add(kind)
+        control.focus()
+        for key in ("b", "a", "d", "d", "x", "m", "Shift+m"):
+            page.keyboard.press(key)
+        assert page.evaluate(CELLS) == cells, f"a key pressed in {kind} changed the notebook"
+        assert control.evaluate("e => e === document.activeElement"), f"a key took the focus from {kind}"
+    assert len({kind.split(" | ")[0] for kind in tried}) == len(PANELS) + 1, "every panel has a control"
+
+
+def test_enter_presses_the_button_in_focus_and_ctrl_s_still_saves(lab, page: Page) -> None:
+    cell = "from fedart_nb.lessons import SelfCheck\nSelfCheck('Who?', {'one': 'No.', 'two': 'Yes.'}, right='two')"
+    lab.open_notebook(page, lab.write("enter.ipynb", cell))
+    lab.run_all(page)
+    panel = lab.panel(page, "Check yourself")
+    panel.get_by_label("two").check()
+    panel.get_by_role("button", name="Check").focus()
+    page.keyboard.press("Enter")
+    lab.wait_for_text(page, "Right: two")
+    page.keyboard.press("Control+s")
+    page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+
+
+def test_a_notebook_opened_without_its_kernel_shows_every_panel_as_it_was(lab, page: Page) -> None:
+    cells = (
+        FIRST,
+        "check = SelfCheck('Who?', {'one': 'No.', 'two': 'Yes.'}, right='two')\ncheck",
+        "NoisePanel(session)",
+    )
+    name = lab.write("tomorrow.ipynb", *cells, "check.choose('two');")
+    lab.open_notebook(page, name)
+    lab.run_all(page, timeout_s=120)
+    expect(page.locator(".jp-Notebook .fedart-panel")).to_have_count(3)
+    expect(page.locator(".fedart-still:visible")).to_have_count(0)
+    page.evaluate(SAVE)
+    page.evaluate(SHUT_DOWN)
+    lab.open_notebook(page, name)
+    stills = page.locator(".fedart-still:visible")
+    expect(stills).to_have_count(3)
+    expect(page.get_by_text("Error displaying widget").locator("visible=true")).to_have_count(0)
+    expect(stills.nth(0).locator("img").first).to_be_visible()
+    expect(stills.nth(1)).to_contain_text("Right: two")
+    assert lab.axe(page, ".jp-Notebook") == []
+    lab.screenshot(page, "opened-tomorrow")
