@@ -27,6 +27,7 @@ from .families import ATTENTION, ATTENTION_AND_UP_CONVOLUTIONS, FAMILIES
 
 __all__ = [
     "ATTENTION_AND_UP_CONVOLUTIONS",
+    "MOST_TOKENS",
     "STYLE_TOKEN",
     "Adapter",
     "AdapterConfig",
