@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedart_nb.art.collecting import Collected, Picture, Split, collect, content_hash
+from fedart_nb.art.handed import sources_of
+from fedart_nb.art.merging import merged
 from fedart_nb.art.reading import png_of
 from fedart_nb.art.samples import SampleInfo, sample_folder, sample_infos
-from fedart_nb.art.sources import scan_folder, sources_of
+from fedart_nb.art.sources import path_of, scan_folder
 from fedart_nb.errors import ArtError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fedart_nb.art.handed import Handed
     from fedart_nb.art.problems import Problem
 
 __all__ = ["ArtSet"]
@@ -28,7 +30,8 @@ __all__ = ["ArtSet"]
 class ArtSet:
     """Pictures of one artist, decoded to `size_px` and kept in memory (2,000 at 128 px take 98 MB).
 
-    Make one with `from_folder`, `from_files` or `sample`. What could not be used is in `problems`, never fatal.
+    Make one with `from_folder`, `from_files` or `sample`; `with_folder` and `with_files` give a set with more pictures.
+    What could not be used, or not as it was, is in `problems`, never fatal; `report()` is the same as text.
     Consent is per picture: `include(id, False)` withholds one, and from then on `pixels` refuses to hand it out.
     `revision` grows with every change of consent or split, so that a cache of latents knows when it is stale.
     """
@@ -46,6 +49,8 @@ class ArtSet:
         self.is_sample = False  # art that ships with the package; only `sample` says so
         self.size_px = size_px
         self.revision = 0
+        self.is_sample = False  # art that ships with the package, not the artist's own
+        self._test_fraction = 0.2
         self._pictures: dict[str, Picture] = {}
         self._pixels: dict[str, NDArray[np.uint8]] = {}
         for picture, pixels in pictures:
@@ -59,37 +64,45 @@ class ArtSet:
     def from_folder(
         cls, path: str | os.PathLike[str], *, size_px: int = 128, limit: int = 2000, name: str | None = None
     ) -> ArtSet:
-        """Read the pictures of a folder and of the folders in it; metadata.csv, metadata.jsonl and .txt give captions.
+        """Read the pictures of a folder and of the folders in it, with their captions.
 
-        Of more than `limit` pictures, `limit` evenly spaced ones (in the order of names) are taken, and a problem says
-        how many were left out. Raises `ArtError` where there is no such folder or no usable picture in it.
+        Captions come from a table (metadata.csv, metadata.jsonl and their like) or a text beside the picture, else from
+        its name. Folders named train and test are the two sides of the split. Of more than `limit` pictures, `limit`
+        evenly spaced ones (in the order of names) are taken, and a problem says how many were left out.
+
+        Raises:
+            ArtError: there is no such folder, or no usable picture in it.
 
             >>> art = ArtSet.from_folder("~/drawings")
         """
-        root = Path(path)
-        sources, problems = scan_folder(root)
-        title = name or root.expanduser().resolve().name or "art"
-        found = collect(sources, problems, name=title, place=repr(str(root)), size_px=size_px, limit=limit)
+        title, found = _of_folder(path, size_px=size_px, limit=limit, name=name)
         return cls._built(title, found, size_px)
 
     @classmethod
     def from_files(
-        cls,
-        files: Iterable[tuple[str, bytes | bytearray | memoryview] | str | os.PathLike[str]],
-        *,
-        size_px: int = 128,
-        limit: int = 2000,
-        name: str = "uploaded",
+        cls, files: Iterable[Handed] | Handed, *, size_px: int = 128, limit: int = 2000, name: str = "uploaded"
     ) -> ArtSet:
-        """Read (name, bytes) pairs, as an upload widget gives them, or paths; metadata files may be among them.
+        """Read paths, (name, bytes) pairs, or what an upload widget gives; tables and texts may be among them.
 
         >>> art = ArtSet.from_files([("maple-leaf.png", data), ("maple-leaf.txt", b"a red maple leaf")])
         """
-        sources, problems = sources_of(files)
-        found = collect(
-            sources, problems, name=name, place="these files", size_px=size_px, limit=limit, chosen_by_hand=True
-        )
-        return cls._built(name, found, size_px)
+        return cls._built(name, _of_files(files, name=name, size_px=size_px, limit=limit), size_px)
+
+    def with_folder(self, path: str | os.PathLike[str], *, limit: int = 2000) -> ArtSet:
+        """A set with these pictures and those of a folder, each once; see `with_files`."""
+        before = [picture.name for picture in self.pictures]
+        _, found = _of_folder(path, size_px=self.size_px, limit=limit, here_before=before)
+        return self._with(found)
+
+    def with_files(self, files: Iterable[Handed] | Handed, *, limit: int = 2000) -> ArtSet:
+        """A set with these pictures and those in the files, each once; this set stays as it is.
+
+        A picture that is here already (the same pixels) keeps its place and the artist's consent; a caption that comes
+        with it in a table or text replaces its former one. Captions may come alone: `with_files(["metadata.csv"])`.
+        """
+        before = [picture.name for picture in self.pictures]
+        found = _of_files(files, name=self.name, size_px=self.size_px, limit=limit, here_before=before)
+        return self._with(found)
 
     @classmethod
     def sample(cls, name: str, limit: int | None = None, *, size_px: int = 128) -> ArtSet:
@@ -121,6 +134,20 @@ class ArtSet:
         art.revision = 0
         return art
 
+    def _with(self, found: Collected) -> ArtSet:
+        merge = merged(self.pictures, self.problems, found)
+        art = ArtSet(
+            self.name,
+            size_px=self.size_px,
+            pictures=[*((picture, self._pixels[picture.id]) for picture in merge.kept), *merge.added],
+            problems=merge.problems,
+            fixed_splits=self._fixed_splits | merge.fixed_splits,
+        )
+        art.restore_consent(self._excluded)
+        art.split(self._test_fraction)
+        art.is_sample = self.is_sample and not merge.added
+        return art
+
     def __len__(self) -> int:
         return len(self._pictures)
 
@@ -141,6 +168,15 @@ class ArtSet:
     def problems(self) -> tuple[Problem, ...]:
         """What could not be used, or not as it was."""
         return self._problems
+
+    def report(self) -> str:
+        """What was read and what the artist should look at: each file, its rows, what was found, and what to do."""
+        count = len(self.problems)
+        head = f"{len(self)} pictures in {self.name!r}, {len(self.included())} included"
+        if not count:
+            return f"{head}. Nothing to look at."
+        lines = "".join(f"\n- {problem}" for problem in self.problems)
+        return f"{head}. {count} thing{'s' if count > 1 else ''} to look at:{lines}"
 
     @property
     def excluded_ids(self) -> tuple[str, ...]:
@@ -181,6 +217,7 @@ class ArtSet:
             message = f"test_fraction is {test_fraction}; choose at least 0 and less than 1."
             raise ArtError(message)
         before = self._pictures
+        self._test_fraction = test_fraction
         bound = int(test_fraction * 16**16)
         sides: dict[str, Split] = {
             key: picture.split if key in self._fixed_splits else "test" if int(key, 16) < bound else "train"
@@ -228,3 +265,31 @@ class ArtSet:
         except KeyError:
             message = f"There is no picture {picture_id!r} in {self!r}; ids are in art.pictures."
             raise ArtError(message) from None
+
+
+def _of_folder(
+    path: str | os.PathLike[str], *, size_px: int, limit: int, name: str | None = None, here_before: Iterable[str] = ()
+) -> tuple[str, Collected]:
+    root = path_of(path)
+    sources, problems = scan_folder(root)
+    title = name or root.resolve().name or "art"
+    found = collect(
+        sources, problems, name=title, place=repr(str(root)), size_px=size_px, limit=limit, here_before=here_before
+    )
+    return title, found
+
+
+def _of_files(
+    files: Iterable[Handed] | Handed, *, name: str, size_px: int, limit: int, here_before: Iterable[str] = ()
+) -> Collected:
+    sources, problems = sources_of(files)
+    return collect(
+        sources,
+        problems,
+        name=name,
+        place="these files",
+        size_px=size_px,
+        limit=limit,
+        chosen_by_hand=True,
+        here_before=here_before,
+    )

@@ -8,15 +8,21 @@ dimensions; here each format's reader is opened directly and the limit is ours.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from fedart_nb.art.colours import in_srgb, on_white
+from fedart_nb.art.formats import content_of, format_of
+from fedart_nb.art.pngs import StrippedPng, strip_png
 from fedart_nb.art.problems import Unusable
 
 if TYPE_CHECKING:
@@ -24,13 +30,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FILE_LIMIT_BYTES", "PIXEL_LIMIT", "format_of", "png_of", "read_pixels"]
+__all__ = ["FILE_LIMIT_BYTES", "PIXEL_LIMIT", "Decoded", "png_of", "read_picture", "read_pixels"]
 
 PIXEL_LIMIT = 64_000_000  # pixels; a 64-megapixel RGBA picture takes 256 MB while it is decoded
 FILE_LIMIT_BYTES = 64 * 2**20
 
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevx", b"mif1", b"msf1"})
+_TINY_PX = 8  # a picture smaller than this says nothing
 _ORIENTATION = 0x0112  # the EXIF tag
+_TILE_TAGS = (322, 323)  # TIFF: width and length of a tile, whatever the picture's size
 _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,49 +49,57 @@ _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
 }
 
 
-def format_of(data: bytes) -> str | None:
-    """Say "JPEG", "PNG", "WEBP", "GIF" or "HEIF" by the first bytes (file names lie), else None."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return "HEIF"
-    return None
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture's pixels, uint8 (size, size, 3), and what the artist should know: (what was found, what to do)."""
+
+    pixels: NDArray[np.uint8] = field(repr=False)
+    remarks: tuple[tuple[str, str], ...] = ()
 
 
 def read_pixels(data: bytes, *, size_px: int) -> NDArray[np.uint8]:
+    """The pixels alone of `read_picture`.
+
+    >>> pixels = read_pixels(Path("drawing.png").read_bytes(), size_px=128)
+    """
+    return read_picture(data, size_px=size_px).pixels
+
+
+def read_picture(data: bytes, *, size_px: int) -> Decoded:
     """Decode one picture, uint8 (size_px, size_px, 3): upright, on white, the whole picture fitted in (letterboxed).
 
     Raises `Unusable` with the kind "format", "library", "too large" or "broken".
-
-        >>> pixels = read_pixels(Path("drawing.png").read_bytes(), size_px=128)
     """
     if len(data) > FILE_LIMIT_BYTES:
-        message = f"{len(data) / 2**20:.0f} MiB, more than {FILE_LIMIT_BYTES / 2**20:.0f}: save a smaller copy"
-        raise Unusable(message, kind="too large")
+        message = f"{len(data) / 2**20:.0f} MiB, more than {FILE_LIMIT_BYTES / 2**20:.0f}"
+        raise Unusable(message, kind="too large", todo="Save a smaller copy")
+    if not data:
+        message = "the file is empty (0 bytes), as a cloud drive's placeholder or an unfinished copy is"
+        raise Unusable(message, kind="broken", todo="Download or copy it again")
     kind = format_of(data)
     if kind is None:
-        message = "its content is no JPEG, PNG, WebP, GIF or HEIC picture, whatever its name says"
-        raise Unusable(message, kind="broken")
+        reason, todo = content_of(data)
+        raise Unusable(reason, kind="broken", todo=todo)
+    png = strip_png(data) if kind == "PNG" else None
     try:
         if kind == "WEBP":  # its reader allocates the canvas as soon as it opens a file
             _check_size(_webp_size(data))
-        with _READERS[kind](io.BytesIO(data)) as image:
+        with _READERS[kind](io.BytesIO(png.data if png else data)) as image:
             _check_size(image.size)
-            return _fitted(image, size_px)
+            if isinstance(image, TiffImageFile):
+                _check_tiles(image)
+            return _fitted(image, size_px, png)
     except Unusable:
         raise
     except Image.DecompressionBombError as error:
         message = f"it announces far more than the {PIXEL_LIMIT // 10**6} megapixels that are read"
-        raise Unusable(message, kind="too large") from error
+        raise Unusable(message, kind="too large", todo="Save a smaller copy") from error
+    except MemoryError as error:
+        message = f"there is not enough memory to decode its {len(data) / 2**20:.1f} MiB"
+        raise Unusable(message, kind="too large", todo="Save a smaller copy") from error
     except Exception as error:  # foreign bytes: whatever a decoder raises is that file's problem
-        message = f"it cannot be decoded ({str(error)[:120] or type(error).__name__}): save it again as PNG"
-        raise Unusable(message, kind="broken") from error
+        message = f"it cannot be decoded ({str(error)[:120] or type(error).__name__})"
+        raise Unusable(message, kind="broken", todo="Open it in a viewer; if it shows, save it again as PNG") from error
 
 
 def png_of(pixels: NDArray[np.uint8], *, size_px: int) -> bytes:
@@ -101,32 +116,57 @@ def _open_heif(file: io.BytesIO) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        message = 'HEIC needs one more library: pip install "fedart-nb[heic]" (or save it as JPEG)'
-        raise Unusable(message, kind="library") from error
+        message = "HEIC needs one more library"
+        todo = 'Run: pip install "fedart-nb[heic]" (or save it as JPEG)'
+        raise Unusable(message, kind="library", todo=todo) from error
     image: Image.Image = HeifImageFile(file)  # decodes when pixels are asked for; it has turned the picture upright
     return image
 
 
+def _open_avif(file: io.BytesIO) -> Image.Image:
+    try:
+        from PIL import AvifImagePlugin
+    except ImportError:
+        supported = False
+    else:
+        supported = AvifImagePlugin.SUPPORTED
+    if not supported:
+        message = "this Pillow cannot read AVIF"
+        raise Unusable(message, kind="library", todo="Run: pip install -U pillow (or save it as PNG)")
+    image: Image.Image = AvifImagePlugin.AvifImageFile(file)
+    return image
+
+
 _READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
+    "AVIF": _open_avif,
+    "BMP": BmpImageFile,
     "GIF": GifImageFile,
     "HEIF": _open_heif,
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
+    "TIFF": TiffImageFile,
     "WEBP": WebPImageFile,
 }
 
 
-def _check_size(size: tuple[int, int]) -> None:
+def _check_size(size: tuple[int, int], what: str = "") -> None:
     width, height = size
     if width * height > PIXEL_LIMIT:
         message = (
-            f"{width} × {height} pixels ({width * height / 1e6:.0f} megapixels), "
-            f"more than {PIXEL_LIMIT // 10**6} megapixels: save a smaller copy"
+            f"{what}{width} × {height} pixels ({width * height / 1e6:.0f} megapixels), "
+            f"more than {PIXEL_LIMIT // 10**6} megapixels"
         )
-        raise Unusable(message, kind="too large")
+        raise Unusable(message, kind="too large", todo="Save a smaller copy")
     if width < 1 or height < 1:
         message = f"{width} × {height} pixels: there is nothing in it"
         raise Unusable(message, kind="broken")
+
+
+def _check_tiles(image: TiffImageFile) -> None:
+    """A tile is allocated as large as the file says, even in a tiny picture."""
+    width, length = (image.tag_v2.get(tag) for tag in _TILE_TAGS)
+    if isinstance(width, int) and isinstance(length, int):
+        _check_size((width, length), "tiles of ")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -140,23 +180,48 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
 
 
-def _fitted(image: Image.Image, size_px: int) -> NDArray[np.uint8]:
+def _fitted(image: Image.Image, size_px: int, png: StrippedPng | None) -> Decoded:
+    announced = image.size
+    remarks: list[tuple[str, str]] = []
+    frames = png.frames if png else _frames(image)
+    if frames > 1:
+        what = "page" if isinstance(image, TiffImageFile) else "frame"
+        remarks.append((f"the first of its {frames} {what}s was taken", "Save the others as single pictures"))
     image.draft(None, (2 * size_px, 2 * size_px))  # a JPEG is decoded at a fraction of its size; others ignore it
     image.load()
     turn = _UPRIGHT.get(_orientation(image))
-    profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P") else None
-    clean = _on_white(image)
+    profile = png.profile if png else image.info.get("icc_profile")
+    clean, found, profiled = on_white(image, profile)
+    remarks += found
     longest = max(clean.size)
     if longest != size_px:
         width, height = (max(1, round(side * size_px / longest)) for side in clean.size)
         clean = clean.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    if profile:
-        clean = _in_srgb(clean, profile)
+    if profile and not profiled and image.mode in ("RGB", "RGBA", "P"):
+        converted = in_srgb(clean, profile)
+        clean, profiled = converted or clean, converted is not None
+        if not profiled:
+            remarks.append(("its colour profile is damaged and was left out", "Check its colours"))
+    if png and png.profile_dropped:
+        remarks.append(("its colour profile is damaged or too large and was left out", "Check its colours"))
     if turn is not None:
         clean = clean.transpose(turn)
     canvas = Image.new("RGB", (size_px, size_px), "white")
     canvas.paste(clean, ((size_px - clean.width) // 2, (size_px - clean.height) // 2))
-    return np.array(canvas, dtype=np.uint8)
+    pixels = np.array(canvas, dtype=np.uint8)
+    if max(announced) < _TINY_PX:
+        remarks.append((f"only {announced[0]} × {announced[1]} pixels, enlarged", "Use a larger copy"))
+    elif (pixels == 255).all():
+        what = "is white on transparent ground" if image.has_transparency_data else "is white everywhere"
+        remarks.append((f"the picture {what}: nothing of it can be seen", "Give it a coloured ground, or leave it out"))
+    return Decoded(pixels, tuple(remarks))
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # noqa: BLE001 - damaged later frames say nothing about the first one
+        return 1
 
 
 def _orientation(image: Image.Image) -> int:
@@ -164,25 +229,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - a damaged EXIF block says nothing about the pixels
         return 1
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """Any mode to RGB; what is transparent becomes white."""
-    if image.mode.startswith("I"):  # 16 bits a channel, kept in 16 or 32
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, "white")
-        ground.alpha_composite(layer)
-        return ground.convert("RGB")
-    return image.convert("RGB")
-
-
-def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """The colours that the file's profile means (phones write Display P3); a damaged profile is left aside."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted: Any = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"))
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return image
-    return image if converted is None else converted

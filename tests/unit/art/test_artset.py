@@ -122,7 +122,7 @@ def test_a_format_that_is_not_read_is_listed_with_what_to_do(tmp_path, picture):
     (tmp_path / "b.psd").write_bytes(b"8BPS")
     (problem,) = ArtSet.from_folder(tmp_path).problems
     assert problem.kind == "format"
-    assert "save it as PNG" in problem.reason
+    assert "export it as PNG" in problem.todo
 
 
 def test_the_same_pixels_are_taken_once(saved, picture):

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from fedart_nb.art import ArtSet
+from fedart_nb.art.formats import format_of
 from fedart_nb.art.problems import Unusable
-from fedart_nb.art.reading import format_of, png_of, read_pixels
+from fedart_nb.art.reading import png_of, read_pixels
 from fedart_nb.errors import ArtError
 
 
@@ -142,7 +143,7 @@ def test_a_gif_that_announces_a_huge_screen_is_refused(picture):
 
 
 def test_text_named_png_is_no_picture():
-    with pytest.raises(Unusable, match="no JPEG, PNG, WebP, GIF or HEIC"):
+    with pytest.raises(Unusable, match="no JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or HEIC"):
         read_pixels(b"just some words\n", size_px=64)
 
 
