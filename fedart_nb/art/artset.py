@@ -49,7 +49,6 @@ class ArtSet:
         self.is_sample = False  # art that ships with the package; only `sample` says so
         self.size_px = size_px
         self.revision = 0
-        self.is_sample = False  # art that ships with the package, not the artist's own
         self._test_fraction = 0.2
         self._pictures: dict[str, Picture] = {}
         self._pixels: dict[str, NDArray[np.uint8]] = {}
@@ -145,7 +144,7 @@ class ArtSet:
         )
         art.restore_consent(self._excluded)
         art.split(self._test_fraction)
-        art.is_sample = self.is_sample and not merge.added
+        art.is_sample = self.is_sample and not merge.added and merge.kept == self.pictures
         return art
 
     def __len__(self) -> int:

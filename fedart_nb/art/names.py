@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Match", "Names", "composed", "folded", "without_ending"]
 
-How = Literal["name", "elsewhere", "ending"]
+_How = Literal["name", "elsewhere", "ending"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Match:
     """The picture's key and how it was found: by its "name", in a folder "elsewhere", or with another "ending"."""
 
     key: str
-    how: How
+    how: _How
 
 
 def composed(name: str) -> str:
