@@ -245,6 +245,7 @@ def host(chosen: argparse.Namespace) -> None:
             min_artists=chosen.artists,
             join_s=3600,
             patience_s=chosen.patience_s,
+            door="open",
             **({"protection": "artist", "noise_multiplier": chosen.noise, **NOISE} if chosen.noise else {}),
         )
         studio._save()

@@ -107,3 +107,8 @@ class FolderKeeper:
     def forget(self, digest: str) -> None:
         """Delete the secret."""
         (self._folder / f"{digest[:32]}.secret").unlink(missing_ok=True)
+
+    def over(self, digest: str) -> bool:
+        """Whether something was remembered, and the secret forgotten since: nothing can be said under it any more."""
+        here = self._folder / f"{digest[:32]}.json"
+        return here.exists() and not here.with_suffix(".secret").exists()

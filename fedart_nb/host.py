@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from . import settings
+from .admission import Admission, Guest, Ticket
 from .diffusion import Adapter, AdapterConfig, Backbone, initial_adapter
-from .errors import FedArtError, RelayRefused, RoundError
+from .errors import RelayRefused, RoundError
 from .events import Joined, Note, RoundClosed, RoundOpened, Waiting
 from .files import folder_name, write_private
+from .lobby import Admit, Lobby
+from .names import checked_name
 from .privacy.distributed import SkellamSum, solve_skellam
 from .privacy.planning import default_delta
 from .privacy.promise import ArtistPromise
 from .relay import Envelope, Invite, RelayClient, Transport, create_room
-from .rounds import DEFAULT_RULE, Member, Phase, RoundEngine, RoundPlan, promise_of, rule_of, unpack
+from .rounds import DEFAULT_RULE, DOORS, Member, Phase, RoundEngine, RoundPlan, promise_of, rule_of, unpack
 from .rounds.rewinding import withdrawn
 from .secagg.encoding import BITS
 from .secagg.graph import quorum_of
@@ -59,9 +62,7 @@ class Host:
     """
 
     def __init__(self, name: str, *, folder: str | Path | None = None, backbone: Backbone | None = None) -> None:
-        if not isinstance(name, str) or not 1 <= len(name.strip()) <= 60:
-            raise FedArtError(f"The name is {name!r}; expected a text of 1 to 60 characters.")
-        self.name = name.strip()
+        self.name = checked_name(name)
         self.folder = Path(folder) if folder else settings.cache_folder() / "hosts" / folder_name(self.name)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.identity = Identity.load_or_create(self.folder / "identity.key")
@@ -78,6 +79,8 @@ class Host:
         self._first: dict[str, int] = {}  # the first round whose sum an artist is in
         self._withdrawn: list[dict[str, str]] = []
         self._early: list[Envelope] = []  # came and went after the room was closed
+        self.admission = Admission(self.folder / "admission.json")
+        self._lobby = Lobby(self.admission, self._tell_outside)
         self._resume()
 
     def __repr__(self) -> str:
@@ -129,6 +132,7 @@ class Host:
         clip_norm: float = CLIP_NORM,
         survivors: int = 0,
         delta: float | None = None,
+        door: str = "lobby",
         room: str | None = None,
         transport: Transport | None = None,
     ) -> Invite | None:
@@ -147,8 +151,16 @@ class Host:
         every artist, against `colluders` others who put together what they know, with updates clipped to `clip_norm`,
         sums of at least `survivors` artists, and `delta`. Take a core for it (`AdapterConfig(core_seed=...)`):
         `promise` says beforehand how many times the signal the noise is.
+        `door`: with "lobby" nobody takes part whom you did not admit: by name and id (`guests`, `admit`, `admit_all`,
+        `rounds(admit=...)`), or by an invite made for one person (`invite_one`). Sessions of this very process come in
+        unasked. With "open" whoever has the link is in, as often as they like: one person with four kernels reads a
+        fifth artist's update; every artist is told so in the plan.
         Nothing is trained yet; `rounds()` runs the rounds. A host that was restarted is already in its room.
         """
+        if door not in DOORS:
+            raise RoundError(
+                f"The door is {door!r}; expected 'lobby' (you admit artists) or 'open' (the link is enough)."
+            )
         if self._backbone is None:
             self._backbone = Backbone.embedded()
         first = initial_adapter(self._backbone, adapter, seed=seed)
@@ -206,17 +218,61 @@ class Host:
             min_artists=min_artists,
             join_s=join_s,
             patience_s=patience_s,
+            door=door,
             **noise,
         )
+        self.admission.reset()
+        self.admission.bind(transport.room, self.identity.id)
         self.members, self._cursor, self._because, self.engine, self._state = {}, 0, "", None, b""
         self._first, self._withdrawn = {}, []
         self._save()
         return self.invite
 
-    def rounds(self) -> Iterator[Joined | Waiting | Note | RoundOpened | RoundClosed]:
+    @property
+    def guests(self) -> tuple[Guest, ...]:
+        """Who asks to come in: name, id, since when, and whether this host admitted them before."""
+        return self.admission.guests
+
+    def admit(self, who: str | Guest) -> Guest:
+        """Let somebody in who asks, by id or the beginning of one; they take part from the next round that begins."""
+        return self.admission.admit(who)
+
+    def admit_all(self) -> tuple[Guest, ...]:
+        """Let everybody in who asks now. Count them first: as many as there are people?"""
+        return self.admission.admit_all()
+
+    def remove(self, who: str) -> str:
+        """Let an artist take part no more, by id or the beginning of one; a round that runs goes to its end."""
+        return self.admission.remove(who)
+
+    def invite_one(self, label: str = "") -> Invite:
+        """A link for one person: it lets exactly one artist in, once, without being asked about. `revoke` undoes it.
+
+        Raises:
+            RoundError: there is no room at a relay.
+        """
+        if self.invite is None:
+            raise RoundError("There is no room at a relay yet. Call open_room(relay) first.")
+        return replace(self.invite, once=self.admission.ticket(label).secret)
+
+    @property
+    def tickets(self) -> tuple[Ticket, ...]:
+        """The links made for one person each, and who came in with them."""
+        return self.admission.tickets
+
+    def revoke(self, label: str) -> None:
+        """Take back a link made for one person that nobody has used, by its label."""
+        self.admission.revoke(label)
+
+    def rounds(
+        self, *, admit: Admit | None = None
+    ) -> Iterator[Joined | Waiting | Note | Guest | RoundOpened | RoundClosed]:
         """Run the room's rounds to the end, yielding what happens: at least one event a second, so it can be stopped.
 
         Called again after it was stopped, or after the kernel was killed, it goes on in the middle of the round.
+
+        `admit(guest)` is asked about everybody who wants to come in: True, False, or None to be asked again; without it
+        they wait until `admit` or `admit_all` is called.
 
         When an artist leaves and withdraws (`Session.leave(withdraw=True)`), the room goes back to the round before
         their first one, and the others train from there anew, with noise and drawn pictures of their own as ever. Their
@@ -235,7 +291,7 @@ class Host:
             plan, _ = self._in_room()
             if plan.number > plan.total:
                 break
-            yield from self._round()
+            yield from self._round(admit)
             aborted = aborted + 1 if self._because else 0
             if aborted >= _MAX_ATTEMPTS:
                 raise RoundError(
@@ -251,7 +307,7 @@ class Host:
             me = self.identity.id
             self._send(Envelope(room=self.plan.room, round=number, kind="close", sender=me, recipient="all", body=body))
 
-    def _round(self) -> Iterator[Joined | Waiting | Note | RoundOpened | RoundClosed]:
+    def _round(self, admit: Admit | None) -> Iterator[Joined | Waiting | Note | Guest | RoundOpened | RoundClosed]:
         """One attempt of the running round."""
         plan, transport = self._in_room()
         engine = self.engine = RoundEngine(
@@ -268,6 +324,7 @@ class Host:
         cursor = self._cursor
         for answer in engine.open():
             self._send(answer)
+        yield from self._entered(engine, admit)
         early, self._early = self._early, []
         for envelope in early:
             yield from self._hear(engine, envelope)
@@ -280,6 +337,7 @@ class Host:
                 if envelope.sender != self.identity.id:
                     yield from self._noticed_withdrawal(envelope)
                     yield from self._hear(engine, envelope)
+            yield from self._entered(engine, admit)
             phase = engine.phase
             for answer in engine.tick():
                 self._send(answer)
@@ -290,8 +348,30 @@ class Host:
         if engine.phase in _ENDS:
             yield from self._finish(engine)
 
-    def _hear(self, engine: RoundEngine, envelope: Envelope) -> Iterator[Joined | Note | RoundOpened]:
-        """One message of somebody else, for the engine."""
+    def _entered(self, engine: RoundEngine, admit: Admit | None) -> Iterator[Joined | Note | RoundOpened]:
+        """Follow what was decided about those who ask to come in."""
+        for news in self._lobby.step(engine, admit):
+            if isinstance(news, Guest):
+                yield Joined(engine.plan.room, news.name, len(self.members))
+            else:
+                yield from self._listen(engine, news)
+
+    def _hear(self, engine: RoundEngine, envelope: Envelope) -> Iterator[Joined | Note | Guest | RoundOpened]:
+        """One message of somebody else: for the engine, if they are admitted."""
+        for news in self._lobby.pass_on(envelope, engine):
+            if isinstance(news, Guest):
+                yield news
+            else:
+                yield from self._listen(engine, news)
+
+    def _tell_outside(self, artist: str, outside: bool) -> None:
+        plan, me = self.plan, self.identity.id
+        if plan is not None and artist != me:
+            body = {"lobby": outside, "life": secrets.token_hex(4)}  # equal messages count as one
+            self._send(Envelope(room=plan.room, round=plan.number, kind="note", sender=me, recipient=artist, body=body))
+
+    def _listen(self, engine: RoundEngine, envelope: Envelope) -> Iterator[Joined | Note | RoundOpened]:
+        """One message of an artist who is admitted, for the engine."""
         known, phase = len(self.members), engine.phase
         _, transport = self._in_room()
         try:
@@ -425,7 +505,9 @@ class Host:
     def _reason(self, engine: RoundEngine) -> str:
         waiting = self._names(engine.waiting_for())
         if engine.phase is Phase.ADVERTISE:
-            return f"{len(self.members)} of at least {engine.plan.min_artists} artists are in the room."
+            asking = ", ".join(f"{guest.name} ({guest.short})" for guest in self.guests)
+            asking = f" Asking to come in: {asking}." if asking else ""
+            return f"{len(self.members)} of at least {engine.plan.min_artists} artists are in the room.{asking}"
         return f"Waiting for {_WAITED_FOR[engine.phase]} {', '.join(waiting)}."
 
     def _next(self) -> None:
@@ -473,4 +555,5 @@ class Host:
         self._first, self._withdrawn = state.get("first", {}), state.get("withdrawn", [])
         self.members = {i: Member(i, name, mark, heard_at=time.monotonic()) for i, name, mark in state["members"]}
         self.invite = Invite.parse(state["invite"])
+        self.admission.bind(self.invite.room, self.identity.id)
         self.transport = RelayClient(self.invite, self.identity)

@@ -23,7 +23,7 @@ class Rehearsing(NamedTuple):
 
     def again(self) -> Rehearsing:
         """Follow the rounds once more: those of a closed room that went back because somebody withdrew."""
-        return self._replace(job=Job(self.session.rounds(), name=self.job.name).start())
+        return self._replace(job=Job(self.session.rounds(confirm="anyone"), name=self.job.name).start())
 
 
 def rehearse(
@@ -31,7 +31,8 @@ def rehearse(
 ) -> list[Rehearsing]:
     """Let one artist per sample set join the room and contribute to every round, each in a thread of this kernel.
 
-    They share one frozen backbone and train one after another.
+    Their pictures are everybody's, so they take part with whomever the list of artists holds. They share one frozen
+    backbone and train one after another.
 
     Example:
         >>> company = rehearse(invite, ["fluent3d", "fluent_ink"])  # doctest: +SKIP
@@ -44,5 +45,5 @@ def rehearse(
         session.art = ArtSet.sample(name, limit=limit)
         session.join(invite)
         session.consent.stand()
-        company.append(Rehearsing(session, Job(session.rounds(), name=f"rehearsal-{name}").start()))
+        company.append(Rehearsing(session, Job(session.rounds(confirm="anyone"), name=f"rehearsal-{name}").start()))
     return company

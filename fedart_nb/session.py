@@ -65,6 +65,7 @@ from .events import (
     Waiting,
 )
 from .files import FolderKeeper, folder_name, write_private
+from .names import checked_name
 from .privacy.accounting import Mechanism
 from .privacy.artist import ArtistPrivacy, ledger_places
 from .privacy.distributed import SkellamSum
@@ -72,6 +73,7 @@ from .privacy.ledger import Ledger
 from .privacy.planning import UNITS, Unit
 from .privacy.promise import ArtistPromise
 from .relay import Delivered, Envelope, Invite, RelayClient, Transport
+from .roster_check import Confirm, RosterCheck
 from .rounds import (
     ArtistSide,
     RelayView,
@@ -90,6 +92,7 @@ from .rounds import (
 )
 from .rounds.gains import Gains, addends, asked
 from .rounds.rest import Followed, taken_out, taken_out_after
+from .rounds.roster import RosterShown
 from .rounds.tensors import Tensors
 from .secagg.identity import Identity
 from .secagg.safety import SafetyNumber
@@ -100,6 +103,7 @@ if TYPE_CHECKING:
 __all__ = ["Decision", "Session"]
 
 _POLL_S = 2.0
+_LOOK_S = 0.25  # while somebody is asked about a list of artists
 _SIGN_OF_LIFE_S = 3.0  # or a quarter of the host's patience, if that is less
 #: Attachments of the host's messages; an SDXL adapter of rank 16 has about 100 MB.
 _LIMIT_BYTES = 512 * 1024 * 1024
@@ -156,9 +160,7 @@ class Session:
     """
 
     def __init__(self, name: str, *, folder: str | Path | None = None, backbone: Backbone | None = None) -> None:
-        if not isinstance(name, str) or not 1 <= len(name.strip()) <= 60:
-            raise FedArtError(f"The name is {name!r}; expected a text of 1 to 60 characters.")
-        self.name = name.strip()
+        self.name = checked_name(name)
         self.folder = Path(folder) if folder else settings.cache_folder() / "sessions" / folder_name(self.name)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.identity = Identity.load_or_create(self.folder / "identity.key")
@@ -169,6 +171,7 @@ class Session:
         self.invite: Invite | None = None
         self.privacy: PicturePrivacy | ArtistPrivacy | None = None
         self.side: ArtistSide | None = None
+        self.people: RosterCheck | None = None
         self.bytes_sent: int = self._read_room().get("bytes_sent", 0)
         self._backbone = backbone
         self._art: ArtSet | None = None
@@ -306,6 +309,24 @@ class Session:
         return SafetyNumber.of(self.side.room, self.side.host, self.side.artists)
 
     @property
+    def roster(self) -> RosterShown | None:
+        """The newest list of artists, with who was confirmed; None before a round has one."""
+        return self.side.roster if self.side is not None else None
+
+    def compared(self, words: SafetyNumber | str | None = None) -> RosterShown:
+        """“We compared the words”: confirms the newest list, for this room and for good; returns it.
+
+        `words`, where given, are those that were compared. Whoever is not in this list is asked about from now on,
+        before anything is masked, also under a standing consent.
+
+        Raises:
+            RoundError: there is no list yet, or it has other words.
+        """
+        side, _ = self._in_room()
+        assert self.people is not None  # noqa: S101 - who is in a room has one
+        return self.people.compared(side, words)
+
+    @property
     def resumable(self) -> TrainState | None:
         """The last saved state of an unfinished `train_personal`, or None."""
         path = self.folder / "personal.state"
@@ -432,13 +453,18 @@ class Session:
             backbone_sha256=self.backbone.sha256,
             keeper=FolderKeeper(self.folder / "rounds"),
             pay=self._pay_for_noise,
+            proof=link.proof(self.identity.id) if link else "",
         )
         side.check_shared = self._check_shared
-        saved = self._read_room()
-        if saved.get("room") == transport.room and saved.get("host") == transport.host_id:
-            side.restore(saved["side"])
+        room = f"{transport.room}-{transport.host_id[:16]}"
+        people = RosterCheck(self.folder / "rosters", room, self.identity.id)
+        side.pins = people.pins
+        known = self._read_room(room)
+        if (known.get("room"), known.get("host")) == (transport.room, transport.host_id):
+            side.restore(known["side"])
         transport.send(side.hello(), self.identity)  # a room that refuses leaves this session as it was
-        self.invite, self.transport, self.side, self._cursor = link, transport, side, 0
+        self._set_aside_room()
+        self.invite, self.transport, self.side, self._cursor, self.people = link, transport, side, 0, people
         self.consent.room = self._room_id()
         self._write_room()
         return Joined(transport.room, self.name)
@@ -449,6 +475,7 @@ class Session:
         consent: _Ask | None = None,
         until_round: int | None = None,
         preflight: _Preflight | None = None,
+        confirm: Confirm | None = None,
     ) -> Iterator[Any]:
         """Take part in the room's rounds until the host closes it (or `until_round` is over).
 
@@ -465,6 +492,11 @@ class Session:
         `view` is the update as somebody would see it in the clear. Its events are passed on (with a sign of life to the
         host now and then), and what it returns is the `Decision`: "send", "skip", or a `PicturePrivacy` under which the
         update is thrown away, trained anew, paid for, and looked at again.
+
+        `confirm(roster)` is asked about a list of artists (`RosterShown`) that holds somebody unconfirmed, before
+        anything is masked, in every attempt and under a standing consent too: "compared", "known" (or True), "no" (or
+        False), or None to be asked again a moment later; "anyone" in its place takes every list. Without it, such a
+        list is not taken, unless all who are unconfirmed are sessions of this process (`RosterCheck`).
         """
         side, transport = self._in_room()
         yield Joined(transport.room, self.name)
@@ -472,12 +504,15 @@ class Session:
             yield from self._heard(transport.receive(self._cursor, _POLL_S))
         while not side.closed and not (until_round and side.rounds_done >= until_round):
             unfinished = side.needs_answer() or side.task is not None  # this generator was stopped in the middle before
-            delivered = transport.receive(self._cursor, 0 if unfinished else _POLL_S)
-            if not delivered and not unfinished:
+            wait_s = 0 if unfinished else _POLL_S if side.question is None else _LOOK_S
+            delivered = transport.receive(self._cursor, wait_s)
+            if not delivered and not unfinished and side.question is None:
                 waits_for = "the host to open a round" if side.plan is None else "the others"
+                waits_for = "the host to let you in, by your name and id" if side.waits_outside else waits_for
                 yield Waiting(f"Waiting for {waits_for}.")
                 continue
             yield from self._heard(delivered)
+            yield from self._met(confirm)
             if side.needs_answer() and side.plan is not None:
                 here = yield from self._answered(side.plan, consent)
                 if not here:
@@ -485,6 +520,20 @@ class Session:
             if side.task is not None:
                 yield from self._contribute(side.task, preflight)
             self._write_room()
+
+    def _met(self, confirm: Confirm | None) -> Iterator[Any]:
+        """Show a list of artists that has arrived, and ask where somebody in it is unconfirmed."""
+        side, _ = self._in_room()
+        assert self.people is not None  # noqa: S101 - who is in a room has one
+        yield from self.people.heard(side)
+        if side.question is None or (plan := side.plan) is None:
+            return
+        yield from self.people.ask(side, confirm, self._send)
+        if self.people.declined:
+            leaving = self.consent.shown(plan.digest) or self.what_leaves(plan)
+            if self.people.final:
+                self.consent.choose("skip", "asked" if confirm else "unasked", leaving=leaving)
+            self.consent.stayed(leaving, self.people.declined)
 
     def _heard(self, delivered: Sequence[Delivered]) -> Iterator[Any]:
         """Take the room's messages; one that cannot be fetched now is asked for again."""
@@ -596,7 +645,7 @@ class Session:
         transport.send(side.leave(withdraw=withdraw), self.identity)
         if withdraw:
             transport.drop()
-        (self.folder / "room.json").unlink(missing_ok=True)
+        self._set_aside_room()
 
     def what_leaves(self, plan: RoundPlan) -> Leaving:
         """What a round with this plan would take out of this kernel."""
@@ -1031,13 +1080,20 @@ class Session:
         folder = self.folder / name
         return Adapter.load(folder) if folder.exists() else None
 
-    def _read_room(self) -> dict[str, Any]:
-        path = self.folder / "room.json"
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return data if isinstance(data, dict) else {}
+    def _read_room(self, room: str = "") -> dict[str, Any]:
+        """What is kept of a room: of the one that this session is in, or was in before it went to another one."""
+        for path in (self.folder / "room.json", self.folder / "rooms" / f"{room}.json")[: 2 if room else 1]:
+            with contextlib.suppress(OSError, ValueError):
+                data = json.loads(path.read_text(encoding="utf-8"))
+                if isinstance(data, dict) and room in ("", _room_of(data)):
+                    return data
+        return {}
+
+    def _set_aside_room(self) -> None:
+        """Keep what is known of the room that is left for another one: who comes back has not forgotten its rounds."""
+        if kept := self._read_room():
+            (self.folder / "rooms").mkdir(exist_ok=True, mode=0o700)
+            (self.folder / "room.json").replace(self.folder / "rooms" / f"{_room_of(kept)}.json")
 
     def _write_room(self) -> None:
         side, transport = self._in_room()
@@ -1050,6 +1106,10 @@ class Session:
         if self.invite is not None:
             data["invite"] = str(self.invite)
         write_private(self.folder / "room.json", json.dumps(data).encode())
+
+
+def _room_of(kept: Mapping[str, Any]) -> str:
+    return f"{kept.get('room')}-{str(kept.get('host'))[:16]}"
 
 
 def _flat(tensors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:

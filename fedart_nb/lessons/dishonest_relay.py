@@ -22,7 +22,7 @@ from fedart_nb.secagg.keys import RoundKeys
 from fedart_nb.secagg.messages import Entry, Kind, Roster, bitmap, signed
 from fedart_nb.secagg.safety import SafetyNumber
 
-__all__ = ["NAMES", "TRICKS", "Played", "Trick", "play"]
+__all__ = ["NAMES", "TRICKS", "Played", "Trick", "invented", "play"]
 
 NAMES = ("Ada", "Ben", "Cy", "Dee", "Eli")
 _VICTIM, _OTHER = NAMES[:2]
@@ -133,13 +133,15 @@ def _swapped_keys(room: Simulation) -> Tamper:
     return tamper
 
 
-def _invented_artists(room: Simulation) -> Tamper:
+def invented(room: Simulation, victim: str) -> Tamper:
+    """In the list that `victim` is shown, everybody else is a puppet of the host's, with keys that are good."""
+
     def tamper(envelope: Envelope, name: str, host: Identity) -> Envelope:
-        if envelope.kind != "roster" or name != _VICTIM:
+        if envelope.kind != "roster" or name != victim:
             return envelope
         roster = _roster(room, envelope)
-        entries = [e for e in roster.entries if e.id == room.sides[_VICTIM].me]
-        for number in range(len(NAMES) - 1):
+        entries = [e for e in roster.entries if e.id == room.sides[victim].me]
+        for number in range(len(roster.entries) - 1):
             puppet, keys = Identity.generate(), RoundKeys(bytes([number]) * 32, roster.binding)
             body = puppet.public_key + keys.box_public + keys.mask_public
             entries.append(Entry.read(roster.binding, signed(puppet, Kind.ADVERTISE, roster.binding, body)))
@@ -148,6 +150,10 @@ def _invented_artists(room: Simulation) -> Tamper:
         return replace(envelope, body=envelope.body | {"artists": sorted(forged.index), "data": data})
 
     return tamper
+
+
+def _invented_artists(room: Simulation) -> Tamper:
+    return invented(room, _VICTIM)
 
 
 def _other_plan(room: Simulation, envelope: Envelope, shared: bytes | None = None, **changes: Any) -> Envelope:

@@ -6,6 +6,8 @@ has a certificate that nobody vouches for: then this fingerprint does.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 import secrets
 import string
@@ -17,7 +19,7 @@ from fedart_nb.errors import WireError
 from fedart_nb.relay.address import check_url, is_loopback, plain_http_caution, shown, tidied
 from fedart_nb.relay.wire import check_room
 
-__all__ = ["Address", "Invite", "check_token", "check_url", "is_loopback", "new_token"]
+__all__ = ["Address", "Invite", "check_token", "check_url", "is_loopback", "new_token", "proof_of"]
 
 _EXAMPLE = "fedart+http://127.0.0.1:8765/<room>#token=...&host=..."
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
@@ -69,7 +71,8 @@ class Invite:
     """An invitation to a room; `str(invite)` is the link to hand out, its repr hides the token.
 
     `url` is the relay's address (with its prefix, if it lives under one), `host_id` the id of the room's host.
-    The secret stands after the `#`, so a browser that opens the link does not send it anywhere.
+    The secret stands after the `#`, so a browser that opens the link does not send it anywhere. A link for one person
+    has a second secret, `once`, which never leaves the kernel: see `proof`.
 
     >>> link = str(Invite("http://127.0.0.1:8765", "demo", "t" * 22, "0" * 32))
     >>> Invite.parse(link).room
@@ -81,11 +84,14 @@ class Invite:
     token: str = field(repr=False)
     host_id: str
     cert: str | None = None
+    once: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", check_url(self.url))
         check_room(self.room)
         check_token(self.token)
+        if self.once is not None:
+            check_token(self.once)
         if not isinstance(self.host_id, str) or not _HOST_ID.fullmatch(self.host_id):
             value = repr(self.host_id) if re.fullmatch("[0-9a-f]{0,15}", str(self.host_id)) else "damaged"
             raise WireError(f"The link's host is {value}; expected an id of 32 hex digits. Copy the whole link.")
@@ -93,7 +99,15 @@ class Invite:
 
     def __str__(self) -> str:
         fields = {"token": self.token, "host": self.host_id} | ({"cert": self.cert} if self.cert else {})
+        fields |= {"once": self.once} if self.once else {}
         return f"fedart+{self.url}/{quote(self.room)}#{urlencode(fields)}"
+
+    def proof(self, artist: str) -> str:
+        """What shows the host that `artist` (an id) holds a link made for one person; "" for a link for many.
+
+        It is good for that id alone: a relay that reads it can let nobody else in with it.
+        """
+        return proof_of(self.once, self.room, self.host_id, artist) if self.once else ""
 
     @property
     def caution(self) -> str:
@@ -133,7 +147,13 @@ class Invite:
         except WireError:
             raise WireError(f"The invite link {name} names no room that there can be. Copy the whole link.") from None
         url = f"{parts.scheme}://{parts.netloc}{prefix}"
-        return cls(url, room, fields["token"], fields["host"], fields.get("cert"))
+        return cls(url, room, fields["token"], fields["host"], fields.get("cert"), fields.get("once"))
+
+
+def proof_of(once: str, room: str, host_id: str, artist: str) -> str:
+    """HMAC-SHA256, 64 hex digits, under a one-time secret, of who comes into which room."""
+    told = f"fedart-nb entry 1\n{room}\n{host_id}\n{artist}"
+    return hmac.new(once.encode(), told.encode(), hashlib.sha256).hexdigest()
 
 
 def new_token() -> str:

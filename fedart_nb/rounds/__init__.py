@@ -5,7 +5,8 @@ from .engine import Member, Phase, RoundEngine, RoundResult
 from .keeper import Keeper, MemoryKeeper
 from .leaving import leaving_of, upload_bytes
 from .noised import promise_of, skellam_of
-from .plan import PHASES, PROTECTIONS, RoundPlan
+from .plan import DOORS, PHASES, PROTECTIONS, RoundPlan
+from .roster import Person, Pins, RosterShown
 from .rules import DEFAULT_RULE, NOT_FROM_SUMS, RULES, SERVERS, aggregate, aggregation_error, refusal, rule_of
 from .simulate import Simulated, Simulation
 from .tensors import metadata_of, norm, pack, unpack
@@ -14,6 +15,7 @@ from .view import RelayView, Sight
 
 __all__ = [
     "DEFAULT_RULE",
+    "DOORS",
     "NOT_FROM_SUMS",
     "PHASES",
     "PROTECTIONS",
@@ -24,8 +26,11 @@ __all__ = [
     "Member",
     "MemoryKeeper",
     "Pay",
+    "Person",
     "Phase",
+    "Pins",
     "RelayView",
+    "RosterShown",
     "RoundEngine",
     "RoundPlan",
     "RoundResult",

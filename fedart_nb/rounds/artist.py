@@ -23,6 +23,7 @@ from .noised import NoisedWords, noise_stream
 from .payload import bytes_in, text_of
 from .plan import METRICS, RoundPlan
 from .rewinding import withdrawal, withdrawn
+from .roster import Pins, RosterShown, names_in, short_id
 from .rules import rule_of
 from .tampering import suspicions
 from .tensors import Tensors, check_like, unpack, unpack_adapter
@@ -55,12 +56,18 @@ class ArtistSide:
         simulated: whether this artist exists in a simulation alone, where a plan may have a sparse graph.
         pay: pays from the artist's ledger before a noised vector leaves (`Pay`); without it nobody keeps count.
         least_noise: plans whose noise on whole artists is smaller than this multiplier are not contributed to.
+        pins: whom this artist has confirmed in this room. With pins, a roster that holds anybody else becomes a
+            `question` before a share is dealt, and nothing is masked under it; None (simulations) takes any roster.
+        proof: of the one-time invite that this artist came with (`Invite.proof`), or "".
 
     Attributes:
         plan: the newest plan, until its round is over.
         task: set when shares have been exchanged and no update was submitted yet.
         shared: bytes of the newest shared adapter, as it came with the last plan or result.
         artists: ids of everybody in the running (or last) round's roster.
+        roster: the same with names, judged by `pins`; None before the first one.
+        question: the roster that waits for `deal` or `decline`, because it holds somebody unconfirmed; else None.
+        waits_outside: whether the host said that this artist is not let in yet, or no longer.
         contributors, metrics: of the newest result; metrics are means over the contributors.
         counted: whether the newest result's sum holds this artist's update; None where that was not seen here.
         left: whether this artist has left the room; none of its plans is taken from then on.
@@ -81,6 +88,8 @@ class ArtistSide:
         simulated: bool = False,
         pay: Pay | None = None,
         least_noise: float = 0.0,
+        pins: Pins | None = None,
+        proof: str = "",
     ) -> None:
         self.room, self.host, self.identity, self.name = room, host, identity, name
         self.backbone_sha256 = backbone_sha256
@@ -99,6 +108,12 @@ class ArtistSide:
         self.warnings: list[str] = []
         self.pay, self.least_noise = pay, least_noise
         self.check_shared: Callable[[bytes], object] | None = None  #: raises where an adapter does not fit the backbone
+        self.pins, self._proof = pins, proof
+        self.roster: RosterShown | None = None
+        self.question: RosterShown | None = None
+        self.waits_outside = False
+        self._signs = 0
+        self._asked_about = b""  # the roster message behind the question
         self._keeper: Keeper = keeper or MemoryKeeper()
         self._simulated = simulated
         self._client: SecAggClient | None = None
@@ -122,7 +137,8 @@ class ArtistSide:
 
     def hello(self) -> Envelope:
         """Say who is here; again after every reconnect."""
-        return self._envelope(0, "hello", {"name": self.name, "life": self._life})
+        proof = {"proof": self._proof} if self._proof else {}
+        return self._envelope(0, "hello", {"name": self.name, "life": self._life, **proof})
 
     def feed(self, envelope: Envelope) -> list[Envelope]:
         """Take one envelope of the host; returns what is to be sent because of it.
@@ -143,6 +159,8 @@ class ArtistSide:
         elif envelope.kind == "close":
             self._end(self.plan)
             self.closed = True
+        elif envelope.kind == "note":
+            self.waits_outside = envelope.body.get("lobby", self.waits_outside) is True
         elif self._takes_part(envelope):
             return self._answer_phase(envelope)
         return []
@@ -182,6 +200,38 @@ class ArtistSide:
         body = {"step": step, "of": of, "life": self._life}
         return self._envelope(self.plan.number if self.plan else 0, "note", body)
 
+    def deal(self) -> list[Envelope]:
+        """Go on under the roster of `question`, once everybody in it is in `pins`: deal shares, nothing else yet.
+
+        Raises:
+            RoundError: no roster waits, or somebody in it is still unconfirmed.
+        """
+        if self.question is None or self.plan is None:
+            raise RoundError("No roster waits for an answer now.")
+        self._check_pins(self.artists)
+        self.question = None
+        return self._deal(self._asked_about)
+
+    def asks(self) -> Envelope:
+        """A sign of life while somebody looks at the list of artists."""
+        self._signs += 1
+        return self._reply("note", {"asks": True, "life": self._life, "sign": self._signs})
+
+    def decline(self) -> Envelope:
+        """Take no part in this attempt, because of its roster: the host need not wait. Nothing was dealt or masked."""
+        if self.question is None:
+            raise RoundError("No roster waits for an answer now.")
+        self.question, self._code = None, None
+        return self._reply("note", {"declined": True})
+
+    def _check_pins(self, artists: tuple[str, ...]) -> None:
+        strange = self.pins.unconfirmed(artists, self.me) if self.pins is not None else ()
+        if strange:
+            raise RoundError(
+                f"The list of artists holds {', '.join(map(short_id, strange))}, whom you have not confirmed. Nothing "
+                "of yours was masked."
+            )
+
     def submit(self, update: Tensors, *, pictures: int, metrics: Mapping[str, float] | None = None) -> Envelope:
         """Mask the update of the running task; it leaves the kernel only when this envelope is sent.
 
@@ -200,6 +250,7 @@ class ArtistSide:
         if self.task is None or self._code is None:
             raise RoundError("No round waits for an update of this artist.")
         plan = self.task.plan
+        self._check_pins(self.artists)
         check_like(update, self.task.shared)
         sent = rule_of(plan.rule).sent(plan.number, self.task.shared, update)
         if type(pictures) is not int or pictures < 1:
@@ -297,6 +348,9 @@ class ArtistSide:
         self._check_plan(plan, envelope)
         if plan.digest in self._over or (self.plan is not None and plan.place < self.plan.place):
             return []  # a relay that repeats itself ends nothing
+        if self._keeper.over(plan.digest):  # of a room that this artist comes back to: its secret is gone for good
+            self._over.add(plan.digest)
+            return []
         if plan.nonce == self._nonce and (self.left or plan.rewound < self.rewound):
             return []
         back = plan.rewound > self.rewound
@@ -380,10 +434,7 @@ class ArtistSide:
         if envelope.kind == "roster":
             artists = envelope.body.get("artists")
             if isinstance(artists, list) and self.me in artists:
-                out = [self._reply("share", {"data": text_of(client.share(bytes_in(envelope)))})]
-                entries = client.roster.entries if client.roster else ()
-                self.artists = tuple(entry.id for entry in entries)
-                self._code = layout(plan, unpack(shared), len(entries))
+                out = self._meet(bytes_in(envelope), names_in(envelope.body))
         elif envelope.kind == "share":
             client.receive(bytes_in(envelope))
             if plan.digest not in self._sent:
@@ -400,6 +451,26 @@ class ArtistSide:
         for sentence in client.warnings[warned:]:
             self._warn(sentence)
         return out
+
+    def _meet(self, message: bytes, names: Mapping[str, str]) -> list[Envelope]:
+        """A roster arrived: deal shares where everybody in it is confirmed; else it becomes the question."""
+        plan = self.plan
+        assert plan is not None  # noqa: S101 - rosters are heard for a plan alone
+        self.artists = tuple(entry.id for entry in self._secure().read(message).entries)
+        about: dict[str, Any] = {"me": self.me, "room": self.room, "host": self.host}
+        pins = self.pins or Pins().with_accepted(dict.fromkeys(self.artists, ""))
+        self.roster = RosterShown.of(pins, self.artists, names, **about, number=plan.number, attempt=plan.attempt)
+        if self.pins is None or not self.roster.unconfirmed:
+            return self._deal(message)
+        self.question, self._asked_about = self.roster, message
+        return []
+
+    def _deal(self, message: bytes) -> list[Envelope]:
+        plan, shared = self.plan, self.shared
+        assert plan is not None  # noqa: S101 - as above
+        reply = self._reply("share", {"data": text_of(self._secure().share(message))})
+        self._code = layout(plan, unpack(shared or b""), len(self.artists))
+        return [reply]
 
     def _take_result(self, envelope: Envelope) -> None:
         if self.plan is not None and envelope.body.get("plan_digest") not in (None, self.plan.digest):
@@ -460,7 +531,7 @@ class ArtistSide:
             if self._client is not None and self._client.counted_ids:  # whether or not a result was shown to us
                 self._last_sum = frozenset(self._client.counted_ids)
             self._keeper.forget(plan.digest)
-        self.plan, self.task, self._client, self._code = None, None, None, None
+        self.plan, self.task, self._client, self._code, self.question = None, None, None, None, None
 
     def _secure(self) -> SecAggClient:
         plan, shared = self.plan, self.shared

@@ -8,23 +8,25 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from ..errors import RoundError, SecAggError
+from ..errors import FedArtError, RoundError, SecAggError
+from ..names import checked_name
 from ..relay.wire import Envelope
 from ..secagg.identity import Identity
 from ..secagg.server import SecAggServer
 from .leaving import MESSAGE_BYTES
 from .payload import bytes_in, text_of
 from .plan import RoundPlan
+from .roster import names_for
 from .rules import aggregate, server_step
 from .tensors import metadata_of, pack, unpack
 from .vector import layout, open_sum, sent_like
 
 __all__ = ["Member", "Phase", "RoundEngine", "RoundResult"]
 
-_GONE = ("dropped", "left")
+_GONE = ("dropped", "declined", "left")
 _GRACE_S = 3.0  # signatures are made in no time: whoever is slower is not waited for, if the others are enough
 
 
@@ -46,7 +48,7 @@ class Member:
 
     id: str
     name: str
-    state: str = "joined"  # joined, contributes, skips, training, sent, dropped, left
+    state: str = "joined"  # joined, contributes, skips, asks, training, sent, dropped, declined, left
     progress: float = 0.0
     heard_at: float = 0.0
 
@@ -212,6 +214,8 @@ class RoundEngine:
         member = self.members[sender]
         member.heard_at = self._clock()
         if kind == "note":
+            if self._about_roster(member, envelope):
+                return
             done, total = envelope.body.get("step"), envelope.body.get("of")
             if isinstance(done, int) and isinstance(total, int) and 0 <= done <= total and total > 0:
                 member.progress = done / total
@@ -237,12 +241,22 @@ class RoundEngine:
                 take(sender, bytes_in(envelope))
                 member.state = "sent" if kind in ("consistency", "unmask") else "contributes"
 
+    def _about_roster(self, member: Member, envelope: Envelope) -> bool:
+        """Whether an artist says that the list of artists is looked at, or not taken."""
+        said = {state for name, state in _OF_ROSTER.items() if envelope.body.get(name) is True}
+        if not said or envelope.body.get("plan_digest") != self.plan.digest:
+            return bool(said)
+        if self.phase is Phase.SHARE and member.id not in self._sum.heard("share"):
+            member.state = said.pop()
+        return True
+
     def _hello(self, envelope: Envelope) -> None:
-        name = envelope.body.get("name")
-        if not isinstance(name, str) or not 1 <= len(name.strip()) <= 60:
-            raise RoundError(f"The name is {name!r}; expected a text of 1 to 60 characters.")
-        member = self.members.setdefault(envelope.sender, Member(envelope.sender, name.strip()))
-        member.name, member.heard_at = name.strip(), self._clock()
+        try:
+            name = checked_name(envelope.body.get("name"))
+        except FedArtError as error:
+            raise RoundError(str(error)) from error
+        member = self.members.setdefault(envelope.sender, Member(envelope.sender, name))
+        member.name, member.heard_at = name, self._clock()
         if member.state == "left":
             member.state = "joined"
             self._answers.pop(member.id, None)  # the no was said with leaving
@@ -335,7 +349,9 @@ class RoundEngine:
         self._go_to(Phase.SHARE)
         for artist in self.roster:
             self.members.setdefault(artist, Member(artist, artist[:8])).heard_at = self._clock()
-        return [self._said("roster", self.roster, data)]
+        names = names_for({artist: self.members[artist].name for artist in self.roster})
+        told = self._said("roster", self.roster, data)
+        return [replace(told, body=told.body | {"names": names})]
 
     def _hand_out(self) -> list[Envelope]:
         dealers = self._decided.get("share", self._counted())
@@ -445,6 +461,8 @@ class RoundEngine:
 
 
 _FLEETING = ("share", "consistency", "unmask")
+#: What an artist says of the roster, and the state that it puts them in.
+_OF_ROSTER = {"asks": "asks", "declined": "declined"}
 _TAKEN = ("advertise", "share", "update", "consistency", "unmask")
 #: The host's decisions: kind of envelope to the name of the list of artists in it.
 _LISTS = {"roster": "artists", "share": "dealers", "consistency": "survivors", "unmask": "signers"}

@@ -24,6 +24,9 @@ class Keeper(Protocol):
     def forget(self, digest: str) -> None:
         """Delete the secret for good: the round is over."""
 
+    def over(self, digest: str) -> bool:
+        """Whether something was remembered, and the secret forgotten since: nothing can be said under it any more."""
+
 
 class MemoryKeeper:
     """A Keeper for simulations, where nothing outlives the process."""
@@ -47,3 +50,7 @@ class MemoryKeeper:
     def forget(self, digest: str) -> None:
         """Delete the secret."""
         self._secrets.pop(digest, None)
+
+    def over(self, digest: str) -> bool:
+        """Whether something was remembered, and the secret forgotten since."""
+        return digest in self._states and digest not in self._secrets

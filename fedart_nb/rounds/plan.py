@@ -18,6 +18,7 @@ from .gains import FEWEST, GAIN_METRICS
 from .rules import refusal
 
 __all__ = [
+    "DOORS",
     "LOSS_CAP",
     "MAX_WEIGHT_PICTURES",
     "METRICS",
@@ -32,6 +33,8 @@ __all__ = [
 PHASES = ("advertise", "share", "update", "consistency", "unmask")
 
 SCHEDULES = ("constant", "cosine")
+#: Who gets in: whom the host admits by name (or by an invite made for one person), or whoever has the link.
+DOORS = ("lobby", "open")
 WEIGHTINGS = ("equal", "pictures", "loss")
 #: What noise a round adds by itself: none, or so much to the sum that no single artist shows (`rounds.noised`).
 PROTECTIONS = ("none", "artist")
@@ -86,6 +89,7 @@ _LATER: Mapping[str, Any] = {
     "bits": 32,
     "schedule": "constant",
     "rewound": 0,
+    "door": "open",
 }
 
 #: Entries in which the plans of one room differ from round to round.
@@ -129,6 +133,8 @@ class RoundPlan:
             secure sum needs anyway (`quorum_of`).
         delta: with which the plan's epsilon is told; artists' own ledgers have their own.
         rewound: how many times the room went back to an earlier round because an artist withdrew (`rounds.rewinding`).
+        door: "lobby": the host admits artists, by name or by an invite made for one person; "open": whoever has the
+            link is in, so that one person may be all the others (`admission`).
         nonce: sets this room's plans apart from those of any other room, also one of the same name and settings.
     """
 
@@ -165,6 +171,7 @@ class RoundPlan:
     survivors: int = 0
     delta: float = 0.0
     rewound: int = 0
+    door: str = "open"
     nonce: str = ""
 
     def __post_init__(self) -> None:
@@ -209,6 +216,8 @@ class RoundPlan:
         self._check_training()
 
     def _check_training(self) -> None:
+        if self.door not in DOORS:
+            raise RoundError(f"The plan's door is {self.door!r}; known are {', '.join(DOORS)}.")
         if self.bits not in BITS or (self.bits != BITS[0] and self.protection == "artist"):
             raise RoundError(
                 f"The plan's bits are {self.bits!r}; expected 32 or 16, and 32 with noise on whole artists, which has "

@@ -1,6 +1,7 @@
 """An artist's side of the secure sum: Bonawitz et al. 2017 (eprint 2017/281), figure 4, user u, one method per round.
 
     advertise()            round 0   c_u^PK, s_u^PK, signed
+    read(roster)           round 1   check who takes part, before anything is dealt
     share(roster)          round 1   Shamir shares of s_u^SK and b_u, sealed for each other artist
     receive(delivery)      round 2   take our shares of the others' secrets
     mask(words)            round 2   y_u = x_u + PRG(b_u) + sum_v +-PRG(s_uv)   (mod 2^32)
@@ -95,6 +96,7 @@ class SecAggClient:
         self._degree, self._at_least, self._survivors = degree, at_least, survivors
         self._commit("binding", binding + self._keys.mask_public)
         self.roster: Roster | None = None
+        self._met: tuple[bytes, Roster] | None = None  # a roster that was checked, and its message
         self.warnings: list[str] = []
         self._held: dict[int, bytes] = {}  # dealer to our share of b and of s, 66 bytes
         self._dealers: tuple[int, ...] = ()  # U2
@@ -123,13 +125,15 @@ class SecAggClient:
         body = self._identity.public_key + self._keys.box_public + self._keys.mask_public
         return signed(self._identity, Kind.ADVERTISE, self._binding, body)
 
-    def share(self, roster: bytes) -> bytes:
-        """Round 1: check the roster, then deal shares of both secrets to our neighbours.
+    def read(self, roster: bytes) -> Roster:
+        """Round 1, first half: check the roster, and be bound to nothing. Look at it before anything is dealt for it.
 
         Raises:
-            SecAggError: fewer artists or another graph than agreed, keys that are not their owners', our own keys not
-                among them, or another roster than the one that we had dealt for.
+            SecAggError: fewer artists or another graph than agreed, keys that are not their owners', or our own keys
+                not among them.
         """
+        if self._met is not None and self._met[0] == roster:
+            return self._met[1]
         read = Roster.read(self._host, self._binding, roster)
         if read.degree != self._degree:
             raise SecAggError(
@@ -145,12 +149,23 @@ class SecAggClient:
         entry = read.entries[me]
         if (entry.box, entry.mask) != (self._keys.box_public, self._keys.mask_public):
             raise SecAggError("The roster holds other keys of ours than we sent. Somebody replaced them.")
+        self._met = (roster, read)
+        return read
+
+    def share(self, roster: bytes) -> bytes:
+        """Round 1, second half: check the roster, then deal shares of both secrets to our neighbours.
+
+        Raises:
+            SecAggError: as for `read`, or another roster than the one that we had dealt for.
+        """
+        read = self.read(roster)
+        me = read.position(self._identity.id)
         self._commit("roster", read.context)
         self.roster, self._me = read, me
         if len(read.entries) < _SMALL_ROOM:
             self._warn(
-                f"Only {len(read.entries)} artists: your update hides among {len(read.entries) - 1} others. "
-                f"With {_SMALL_ROOM} or more it hides better."
+                f"Only {len(read.entries)} artists: your update hides among {len(read.entries) - 1} others, if "
+                f"they are as many people. With {_SMALL_ROOM} or more it hides better."
             )
         holders = read.neighbours[me]
         private, mask = self._deal(b"b"), self._deal(b"s")

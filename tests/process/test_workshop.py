@@ -33,7 +33,7 @@ SAMPLES = Path(fedart_nb.__file__).parent / "art" / "samples"
 OPEN_ROOM = """
 host = Host("Studio", folder={folder!r}, backbone=backbone)
 invite = host.open_room(
-    {url!r}, rounds={rounds}, min_artists=4, local_steps=2, batch=4, join_s=120, patience_s={patience_s}
+    {url!r}, rounds={rounds}, min_artists=4, local_steps=2, batch=4, join_s=120, patience_s={patience_s}, door="open"
 )
 print(f"<{{invite}}>")
 for event in host.rounds():
@@ -51,7 +51,7 @@ session.join({invite})
 session.consent.stand()
 """
 TAKE_PART = """
-for event in session.rounds():
+for event in session.rounds(confirm="anyone"):
     print(event, flush=True)
     while isinstance(event, Step) and Path({held!r}).exists():
         threading.Event().wait(0.05)

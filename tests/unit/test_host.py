@@ -83,7 +83,7 @@ def opened(
     host: Host, relay: RunningRelay, backbone: Backbone, names: str, **settings: Any
 ) -> tuple[Any, list[Artist]]:
     """A room whose round 1 waits for the updates of all `names`; returns the host's events and the artists."""
-    invite = host.open_room(relay.url, min_artists=3, **settings)
+    invite = host.open_room(relay.url, min_artists=3, door="open", **settings)
     assert invite is not None
     events = host.rounds()
     artists = [Artist(name, invite, backbone) for name in names]
