@@ -8,11 +8,13 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from . import settings
 from .admission import Admission, Guest, Ticket
+from .cancelling import abandonable
 from .diffusion import Adapter, AdapterConfig, Backbone, initial_adapter
 from .errors import RelayRefused, RoundError
 from .events import Joined, Note, RoundClosed, RoundOpened, Waiting
@@ -330,7 +332,8 @@ class Host:
             yield from self._hear(engine, envelope)
         yield RoundOpened(plan.number, plan.total, self._names(tuple(self.members)))
         while engine.phase not in _ENDS and not self._back:
-            for seq, envelope in transport.receive(cursor, min(_POLL_S, engine.patient_s() + _LATE_S)):
+            wait_s = min(_POLL_S, engine.patient_s() + _LATE_S)
+            for seq, envelope in abandonable(partial(transport.receive, cursor, wait_s)):
                 if engine.phase in _ENDS or self._back:
                     break  # what comes now belongs to the next attempt: a late hello, for example
                 cursor = seq
@@ -375,7 +378,8 @@ class Host:
         known, phase = len(self.members), engine.phase
         _, transport = self._in_room()
         try:
-            fetched = transport.fetch(envelope, engine.limit_bytes) if engine.wants(envelope) else envelope
+            wanted = engine.wants(envelope)
+            fetched = abandonable(partial(transport.fetch, envelope, engine.limit_bytes)) if wanted else envelope
         except RelayRefused as error:
             if error.status != 404:
                 raise
@@ -493,7 +497,7 @@ class Host:
 
     def _send(self, envelope: Envelope) -> None:
         _, transport = self._in_room()
-        transport.send(envelope, self.identity)
+        abandonable(partial(transport.send, envelope, self.identity))
 
     def _name(self, artist: str) -> str:
         member = self.members.get(artist)

@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from typing import Any, Literal
 
+from .cancelling import Cancelled, cancellable
+
 __all__ = ["Job", "JobState"]
 
 JobState = Literal["waiting", "running", "done", "cancelled", "failed"]
@@ -20,7 +22,8 @@ class Job:
     """One generator of events, run once in one daemon thread.
 
     The generator knows nothing of threads: every `yield` is a progress report and a place where it may be cancelled
-    (it then sees `GeneratorExit`, so `finally` blocks run). A second small thread tells the watcher, so a slow
+    (it then sees `GeneratorExit`, so `finally` blocks run); so is every `cancelling.checkpoint` between them (it then
+    sees `Cancelled`). A second small thread tells the watcher, so a slow
     watcher never slows the work, and events that arrive faster than `every_s` are skipped, never queued.
     `on_event` is called from that thread alone with the latest event: at most once in `every_s` seconds, and always
     with the very last one. `on_end` follows it, once.
@@ -72,16 +75,23 @@ class Job:
 
     def start(self) -> Job:
         """Run the generator; returns at once with the job itself. A job runs once: a second start is an error."""
-        with self._changed:
-            if self.state != "waiting":
-                raise RuntimeError(f"{self!r} was already started; make a new Job to run it again")
-            self.state = "running"
-        threading.Thread(target=self._tell, name=f"fedart-{self.name}-watch", daemon=True).start()
-        threading.Thread(target=self._work, name=f"fedart-{self.name}", daemon=True).start()
+        first = False
+        try:
+            with self._changed:
+                if self.state != "waiting":
+                    raise RuntimeError(f"{self!r} was already started; make a new Job to run it again")
+                first = True
+                self.state = "running"
+            threading.Thread(target=self._tell, name=f"fedart-{self.name}-watch", daemon=True).start()
+            threading.Thread(target=self._work, name=f"fedart-{self.name}", daemon=True).start()
+        except BaseException as error:  # an interrupt between the two threads would leave a job that never ends
+            if first:
+                self._give_up(error)
+            raise
         return self
 
     def cancel(self) -> None:
-        """Ask the generator to stop at its next yield; harmless when it is over."""
+        """Ask the generator to stop at its next yield or checkpoint; harmless when it is over."""
         self._cancel.set()
         with self._changed:
             if self.state != "waiting":
@@ -107,12 +117,14 @@ class Job:
         return self._outcome()
 
     def __await__(self) -> Generator[Any, None, Any]:
+        """Like `wait`, with the event loop free meanwhile. Interrupting the cell cancels the job."""
         return self._poll().__await__()
 
     async def follow(self, *, every_s: float = 2.0) -> AsyncIterator[Any]:
         """Yield the latest event whenever it says something new, at most one in `every_s` seconds, and always the last.
 
-        Buttons stay alive meanwhile, as with `await job`. What the generator raised is raised at the end.
+        Buttons stay alive meanwhile, as with `await job`. Interrupting the cell cancels the job; leaving the loop does
+        not. What the generator raised is raised at the end.
 
         >>> async for event in job.follow():  # doctest: +SKIP
         ...     print(event)
@@ -127,12 +139,20 @@ class Job:
                     yield event
             if ended:
                 break
-            await asyncio.sleep(_POLL_S)
+            try:
+                await asyncio.sleep(_POLL_S)
+            except (asyncio.CancelledError, KeyboardInterrupt):
+                self.cancel()
+                raise
         self._outcome()
 
     async def _poll(self) -> Any:
-        while not self._ended.is_set():  # noqa: ASYNC110 - a thread tells the end, on no event loop
-            await asyncio.sleep(_POLL_S)
+        try:
+            while not self._ended.is_set():  # noqa: ASYNC110 - a thread tells the end, on no event loop
+                await asyncio.sleep(_POLL_S)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            self.cancel()
+            raise
         return self._outcome()
 
     def _outcome(self) -> Any:
@@ -145,7 +165,8 @@ class Job:
         try:
             while not self._cancel.is_set():
                 try:
-                    event = next(self._events)
+                    with cancellable(self._cancel.is_set):
+                        event = next(self._events)
                 except StopIteration as stop:
                     self.result = self.last if stop.value is None else stop.value
                     break
@@ -155,11 +176,23 @@ class Job:
             else:
                 state = "cancelled"
                 self._close_generator()
+        except Cancelled:
+            state = "cancelled"
         except BaseException as error:  # noqa: BLE001 - the thread is the boundary: wait() raises it where it is seen
             self.error, state = error, "failed"
         with self._changed:
             self.state, self._finished = state, True
             self._changed.notify_all()
+
+    def _give_up(self, error: BaseException) -> None:
+        """Starting was interrupted: whatever thread runs already stops, and the job is over for everybody."""
+        self._cancel.set()
+        with self._changed:
+            if self.error is None:
+                self.error, self.state = error, "failed"
+            self._finished = True
+            self._changed.notify_all()
+        self._ended.set()
 
     def _close_generator(self) -> None:
         close = getattr(self._events, "close", None)

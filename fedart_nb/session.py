@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from . import settings
 from .attacks.view import ServerView
+from .cancelling import abandonable
 from .consent import Choice, Consent, How, Leaving
 from .diffusion import (
     ANCHOR,
@@ -501,11 +503,11 @@ class Session:
         side, transport = self._in_room()
         yield Joined(transport.room, self.name)
         if side.closed and not side.left:  # a host that went back because somebody withdrew opens its room again
-            yield from self._heard(transport.receive(self._cursor, _POLL_S))
+            yield from self._heard(abandonable(partial(transport.receive, self._cursor, _POLL_S)))
         while not side.closed and not (until_round and side.rounds_done >= until_round):
             unfinished = side.needs_answer() or side.task is not None  # this generator was stopped in the middle before
             wait_s = 0 if unfinished else _POLL_S if side.question is None else _LOOK_S
-            delivered = transport.receive(self._cursor, wait_s)
+            delivered = abandonable(partial(transport.receive, self._cursor, wait_s))
             if not delivered and not unfinished and side.question is None:
                 waits_for = "the host to open a round" if side.plan is None else "the others"
                 waits_for = "the host to let you in, by your name and id" if side.waits_outside else waits_for
@@ -543,7 +545,7 @@ class Session:
             turn = side.rewound
             try:
                 if message.sender == side.host and message.attachment_refs:
-                    envelope = transport.fetch(message, _LIMIT_BYTES)
+                    envelope = abandonable(partial(transport.fetch, message, _LIMIT_BYTES))
                 for answer in side.feed(envelope):
                     self._send(answer)
             except RelayUnreachable as error:
@@ -581,7 +583,7 @@ class Session:
         _, transport = self._in_room()
         if sent is None or sent.mean is None:
             raise RoundError("No round has ended with an update of this kernel in it yet. Take part in one first.")
-        message = transport.fetch(sent.envelope, _LIMIT_BYTES).attachments["update"]
+        message = abandonable(partial(transport.fetch, sent.envelope, _LIMIT_BYTES)).attachments["update"]
         known = {
             other.name: other._sent.update.astype(np.float64)
             for other in others
@@ -621,7 +623,7 @@ class Session:
         like = rule_of(sent.plan.rule).sent_like(sent.plan.number, unpack(sent.before))
         if any(".lora_A." not in name and ".lora_B." not in name for name in like):
             raise RoundError(f"The rule {sent.plan.rule!r} sends no A or B; the attacks here read those alone.")
-        message = transport.fetch(sent.envelope, _LIMIT_BYTES).attachments["update"]
+        message = abandonable(partial(transport.fetch, sent.envelope, _LIMIT_BYTES)).attachments["update"]
         facts = _public(sent.plan, len(self.latents("train")))
         sha, shared = self.backbone.sha256, sent.before
         hidden = {name: fact for name, fact in facts.items() if name != "kind"}
@@ -1064,7 +1066,7 @@ class Session:
 
     def _send(self, envelope: Envelope) -> None:
         _, transport = self._in_room()
-        transport.send(envelope, self.identity)
+        abandonable(partial(transport.send, envelope, self.identity))
 
     def _in_room(self) -> tuple[ArtistSide, Transport]:
         if self.side is None or self.transport is None:

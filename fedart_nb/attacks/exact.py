@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ..cancelling import checkpoint
 from ..diffusion.backbone import Backbone
 from ..diffusion.families import Conditioning
 from ..diffusion.process import Process, apart, coefficients
@@ -271,6 +272,7 @@ def _descent(
             x.grad = x.grad.contiguous()
         clock.done += 1
         now = float(share.detach())
+        checkpoint()
         return loss
 
     while clock.done < until and not clock.late and not now > fresh / 2:

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cancelling import checkpoint
+
 __all__ = ["Clock", "Frame", "Outcome"]
 
 
@@ -111,7 +113,8 @@ class Clock:
 
     @property
     def late(self) -> bool:
-        """Whether the time is over."""
+        """Whether the time is over; a place where an attack may be cancelled."""
+        checkpoint()
         return self.seconds >= self.budget_s
 
     @property

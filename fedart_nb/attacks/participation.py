@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cancelling import checkpoint
 from ..errors import AttackError
 from ..rounds.tensors import Tensors
 
@@ -125,6 +126,7 @@ class Shadows:
             raise AttackError(f"A federation of {artists}; there are {len(others)} members beside {target!r}.")
         seen: dict[bool, list[Flat]] = {True: [], False: []}
         for number in range(2 * cohorts):
+            checkpoint()
             inside = number % 2 == 0
             who = [others[i] for i in rng.permutation(len(others))[: artists - inside]]
             if inside:

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from .. import settings
+from ..cancelling import checkpoint
 from ..errors import BackboneError
 from .families import Conditioning, Family, family_of
 from .process import Process, process_of
@@ -26,7 +27,7 @@ from .words import Lexicon, Understood
 
 __all__ = ["Backbone"]
 
-_PIXELS_AT_ONCE = 32 * 128 * 128  # as many go through the autoencoder together; large pictures go one by one
+_PIXELS_AT_ONCE = 8 * 128 * 128  # as many go through the autoencoder together: more are no faster, and hold up a cancel
 _loading = threading.Lock()  # loading patches torch's module constructors for all threads
 
 
@@ -225,6 +226,7 @@ class Backbone:
         vae = self.pipeline.vae
         out = []
         for part in _batches(len(pictures), self.size_px):
+            checkpoint()
             x = torch.from_numpy(np.ascontiguousarray(pictures[part])).to(self.device)
             encoded = vae.encode((x.permute(0, 3, 1, 2).float() / 127.5 - 1).to(vae.dtype))
             z = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
@@ -237,6 +239,7 @@ class Backbone:
         vae = self.pipeline.vae
         out = []
         for part in _batches(len(latents), self.size_px):
+            checkpoint()
             z = latents[part].to(self.device) / vae.config.scaling_factor + _shift(vae)
             x = vae.decode(z.to(vae.dtype)).sample
             out.append((x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
@@ -249,6 +252,7 @@ class Backbone:
 
         The empty caption's row is what guidance starts from and what caption dropout puts in a caption's place.
         """
+        checkpoint()
         return self.family.embed(self.pipeline, [self.understand(c).text for c in captions], self.size_px)
 
     def predict(self, x: torch.Tensor, t: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
@@ -263,6 +267,7 @@ class Backbone:
             The prediction, of the latents' shape, in the backbone's number type. With half-precision weights and
             gradients switched on it runs under autocast, so that float32 adapters learn.
         """
+        checkpoint()
         t = torch.as_tensor(t, device=x.device).expand(len(x))
         mixed = torch.is_grad_enabled() and self.dtype != torch.float32
         told = conditioning.to(x.device, self.dtype)

@@ -17,6 +17,7 @@ from ..attacks import BY_TRIES, Frame, Outcome, load
 from ..attacks.scoring import Score, Truth, score
 from ..attacks.threat import ThreatModel
 from ..attacks.view import ServerView
+from ..cancelling import checkpoint
 from ..diffusion.backbone import Backbone
 from ..errors import AttackError
 from .scene import Defence, Scene
@@ -101,7 +102,7 @@ class Pausing:
         """Block while it stands still; how many seconds that took."""
         began = time.monotonic()
         while not self._go.wait(_LOOK_S):
-            pass
+            checkpoint()
         return time.monotonic() - began
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..cancelling import checkpoint
 from ..errors import MeasureError
 from .estimate import Estimate
 
@@ -64,6 +65,7 @@ def kid(
     scale = np.sqrt(fraction / (1 - fraction))
     draws = []
     for _ in range(subsets):
+        checkpoint()
         i = rng.choice(len(a), round(fraction * len(a)), replace=False)
         j = rng.choice(len(b), round(fraction * len(b)), replace=False)
         draws.append(_mmd2(within_a[np.ix_(i, i)], within_b[np.ix_(j, j)], across[np.ix_(i, j)]))

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from .. import settings
+from ..cancelling import checkpoint
 from ..errors import MissingExtra
 from .checking import checked, resized
 
@@ -77,6 +78,7 @@ class FeatureExtractor:
         pictures = checked(pictures)
         out = []
         for start in range(0, len(pictures), _BATCH):
+            checkpoint()
             x = resized(pictures[start : start + _BATCH], size_px).to(self._device)
             out.append(read((x - 127) / 128).float().cpu().numpy())
         vectors: NDArray[np.float32] = np.concatenate(out)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedart_nb.cancelling import checkpoint
 from fedart_nb.errors import PrivacyError
 
 __all__ = ["Audit", "audit", "ceiling", "epsilon_lower_bound"]
@@ -113,6 +114,7 @@ def epsilon_lower_bound(*, canaries: int, guesses: int, correct: int, delta: flo
         return 0.0
     low, high = 0.0, _MOST
     while high - low > 1e-6:
+        checkpoint()
         middle = (low + high) / 2
         low, high = (middle, high) if _p_value(canaries, guesses, correct, middle, delta) <= p else (low, middle)
     return low

@@ -24,6 +24,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from fedart_nb.cancelling import checkpoint
 from fedart_nb.errors import PrivacyError
 from fedart_nb.privacy.accounting import Skellam, epsilon
 from fedart_nb.privacy.clipping import check_clip_norm, clip_factors
@@ -224,6 +225,7 @@ def solve_skellam(code: SkellamSum, *, target: float, delta: float, rounds: int 
     if not enough(high):
         raise PrivacyError(f"No noise keeps epsilon at {target!r} over {rounds} rounds. Take a larger epsilon.")
     while high / low > 1 + 1e-5:
+        checkpoint()
         middle = math.sqrt(low * high)
         low, high = (low, middle) if enough(middle) else (middle, high)
     return replace(code, noise_multiplier=high)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from fedart_nb.cancelling import checkpoint
 from fedart_nb.errors import PrivacyError
 from fedart_nb.privacy.accounting import ACCOUNTANTS, Accountant, Gaussian, Mechanism
 from fedart_nb.privacy.accounting import epsilon as epsilon_of
@@ -188,6 +189,7 @@ def solve_noise(
         return sigma
     low = sigma  # the other accountant is tighter, as a rule by a tenth or so: little is left to search
     while low > _LEAST_NOISE and cost(low, accountant) <= target:
+        checkpoint()
         low /= 1.25
     return _bisect(lambda s: cost(s, accountant) <= target, low, max(low * 1.26, sigma * 1.01), 1e-3)
 
@@ -197,6 +199,7 @@ def _bisect(enough: Callable[[float], bool], low: float, high: float, tolerance:
     if enough(low):
         return low
     for _ in range(_TRIES):
+        checkpoint()
         if high / low <= 1 + tolerance:
             break
         middle = math.sqrt(low * high)

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from html import escape
 from typing import Any, ClassVar
-from weakref import WeakSet
 
 import ipywidgets
 import traitlets
 
 from fedart_nb.errors import FedArtError
 from fedart_nb.jobs import Job
-from fedart_nb.widgets import parts
+from fedart_nb.widgets import parts, registry
 from fedart_nb.widgets.keys import Keys
 from fedart_nb.widgets.stills import Still, live_class
 from fedart_nb.widgets.unsaved import Keeping, UnsavedHTML, keeping_of
@@ -26,12 +25,23 @@ _KEEP = "Keep my pictures and captions in the saved notebook"
 _KEEP_ABOUT = "Not ticked: a saved or exported notebook holds none of them. Sample art is kept."
 _ANNOUNCE_S = 5.0  # a screen reader is told of progress no more often than this
 
-_working: dict[int, tuple[object, Job]] = {}  # whose job is running: a session does one thing at a time
-_working_lock = threading.Lock()
-_alive: WeakSet[Panel] = WeakSet()
+
+class _Complete(type(ipywidgets.VBox)):  # type: ignore[misc]
+    """Makes a panel known to the others when its constructor, and those of its subclasses, have returned."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        panel: Any = cls.__new__(cls, *args, **options)
+        try:
+            panel.__init__(*args, **options)
+            panel._join_the_others()
+        except BaseException:
+            with suppress(Exception):
+                panel.close()
+            raise
+        return panel
 
 
-class Panel(ipywidgets.VBox):
+class Panel(ipywidgets.VBox, metaclass=_Complete):
     """One displayed object for one session; also a `VBox`, so it composes in tabs and boxes.
 
     Every button has a method of the same name, so everything works without a front end. `value` holds the panel's
@@ -65,7 +75,15 @@ class Panel(ipywidgets.VBox):
         self.observe(lambda _change: self._still.renew(), "value")
         self._cell = _cell()
         self.add_class("fedart-panel")
-        _close_earlier(self)
+
+    def _join_the_others(self) -> None:
+        """Called once, when the whole panel is built: earlier panels of a cell that is run again are closed."""
+        for panel in registry.panels():
+            if self._cell and panel._cell and panel._cell[0] == self._cell[0] and panel._cell[1] != self._cell[1]:
+                with suppress(Exception):
+                    panel.close()
+        registry.register(self)
+        self._sync()  # a job may have begun or ended meanwhile
 
     def __repr__(self) -> str:
         told = ", ".join(f"{name}: {text}" for name, text in self._summary())
@@ -93,7 +111,7 @@ class Panel(ipywidgets.VBox):
         self._closed = True
         if self.job is not None:
             self.job.cancel()
-        _alive.discard(self)
+        registry.forget(self)
         if self._keeping is not None and self._keep_link is not None:
             self._keep_link.unlink()
             self._keeping.unobserve(self._kept, "ticked")
@@ -179,10 +197,24 @@ class Panel(ipywidgets.VBox):
         self._still.renew()
 
     @property
+    def owner(self) -> Any:
+        """Whose panel it is: a session or a host."""
+        return self._owner
+
+    @property
     def is_busy(self) -> bool:
         """Whether a job of this session is running, in this panel or in another one."""
-        with _working_lock:
-            return id(self._owner) in _working
+        return registry.job_of(self._owner) is not None
+
+    def sync(self) -> None:
+        """Enable exactly the controls that make sense now."""
+        if not self._closed:
+            self._sync()
+
+    def show_error(self, error: BaseException) -> None:
+        """Show what went wrong and what to do, until the next thing is tried."""
+        if not self._closed:
+            self._show_error(error)
 
     def _begin(
         self,
@@ -200,11 +232,10 @@ class Panel(ipywidgets.VBox):
                     on_event(event)
 
         def ended(job: Job) -> None:
-            with _working_lock:
-                _working.pop(id(self._owner), None)
-            if self._closed:
-                return
+            registry.forget_job(self._owner, job)
             try:
+                if self._closed:
+                    return
                 with self._lock:
                     if on_end is not None:
                         on_end(job)
@@ -212,22 +243,22 @@ class Panel(ipywidgets.VBox):
                         self._show_error(job.error)
                 self._still.renew()
             finally:
-                for panel in list(_alive):
-                    if panel._owner is self._owner:
-                        panel._sync()
+                registry.sync_all(self._owner)
 
         job = Job(events, name=name, on_event=told, on_end=ended)
-        with _working_lock:
-            if id(self._owner) in _working:
-                running = _working[id(self._owner)][1]
-                raise FedArtError(f"“{running.name}” is still running. Wait until it is over, or cancel it first.")
-            _working[id(self._owner)] = (self._owner, job)
-        self._clear_error()
-        self.job = job
-        for panel in list(_alive):
-            if panel._owner is self._owner:
-                panel._sync()
-        return job.start()
+        before = self.job
+        try:
+            registry.begin(self._owner, job)
+            self._clear_error()
+            self.job = job
+            registry.sync_all(self._owner)
+            return job.start()
+        except BaseException:  # refused, or interrupted anywhere here: nothing runs, so nothing may look busy
+            job.cancel()
+            if self.job is job:
+                self.job = before
+            registry.sync_all(self._owner)
+            raise
 
     def _say(self, text: str, *, now: bool = False) -> None:
         """Put a sentence into the status line, which screen readers announce; at most one every few seconds."""
@@ -293,11 +324,3 @@ def _cell() -> tuple[str, int] | None:
         cell_id = shell.get_parent()["metadata"]["cellId"]
         return str(cell_id), int(shell.execution_count)
     return None
-
-
-def _close_earlier(new: Panel) -> None:
-    """A cell that is run again replaces its panel: close the ones that its earlier runs made."""
-    for panel in list(_alive):
-        if new._cell and panel._cell and panel._cell[0] == new._cell[0] and panel._cell[1] != new._cell[1]:
-            panel.close()
-    _alive.add(new)

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from fedart_nb.cancelling import abandonable, checkpoint
 from fedart_nb.jobs import Job
 
 
@@ -193,3 +194,123 @@ def test_a_second_start_is_an_error():
     with pytest.raises(RuntimeError, match="already started"):
         job.start()
     job.wait(10)
+
+
+def cancelled_while_awaited(waiting):
+    """Starts a job, interrupts the cell that waits for it as a kernel does, and returns the job when it is over."""
+    gate = Gate()
+
+    async def cell():
+        job = Job(gate, name="awaited").start()
+        task = asyncio.ensure_future(waiting(job))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return job
+
+    job = asyncio.run(cell())
+    gate.opened.release()
+    job.wait(10)
+    return job
+
+
+def test_an_interrupt_while_awaiting_cancels():
+    async def awaiting(job):
+        return await job
+
+    assert cancelled_while_awaited(awaiting).state == "cancelled"
+
+
+def test_an_interrupt_while_following_cancels_and_leaving_the_loop_does_not():
+    async def following(job):
+        async for _ in job.follow():
+            pass
+
+    assert cancelled_while_awaited(following).state == "cancelled"
+
+    async def leaving():
+        job = Job(iter(range(3)), name="left").start()
+        async for _ in job.follow(every_s=0):
+            break
+        return await job
+
+    assert asyncio.run(leaving()) == 2
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_an_interrupt_while_a_job_starts_leaves_it_over(monkeypatch, which):
+    started, real = [], threading.Thread.start
+
+    def start(thread):
+        started.append(thread)
+        if len(started) == which:
+            raise KeyboardInterrupt
+        real(thread)
+
+    job = Job(iter([1]), name="begun")
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        job.start()
+    monkeypatch.undo()
+    assert job.has_ended
+    with pytest.raises(KeyboardInterrupt):
+        job.wait(10)
+
+
+def test_cancel_reaches_work_between_two_yields_and_lets_it_tidy_up():
+    began, tidied = threading.Event(), []
+
+    def events():
+        try:
+            began.set()
+            while True:
+                checkpoint()
+                time.sleep(0.001)
+            yield
+        finally:
+            checkpoint()  # what tidies up is not cancelled a second time
+            tidied.append("yes")
+
+    job = Job(events(), name="endless").start()
+    assert began.wait(10)
+    job.cancel()
+    job.wait(10)
+    assert (job.state, tidied) == ("cancelled", ["yes"])
+
+
+def test_a_checkpoint_outside_a_job_does_nothing():
+    assert checkpoint() is None
+
+
+def test_cancel_does_not_wait_for_what_may_be_abandoned():
+    began, let_go = threading.Event(), threading.Event()
+
+    def stuck():
+        began.set()
+        let_go.wait(30)
+
+    def events():
+        yield "before"
+        abandonable(stuck)
+        yield "after"
+
+    job = Job(events(), name="stuck").start()
+    assert began.wait(10)
+    job.cancel()
+    job.wait(10)
+    assert job.state == "cancelled"
+    assert not let_go.is_set()
+    let_go.set()
+
+
+def test_what_may_be_abandoned_still_gives_its_result_or_its_error():
+    def events():
+        yield abandonable(lambda: 7)
+        abandonable(lambda: 1 / 0)
+
+    job = Job(events(), name="answers").start()
+    with pytest.raises(ZeroDivisionError):
+        job.wait(10)
+    assert job.last == 7
+    assert abandonable(lambda: 8) == 8
