@@ -43,7 +43,7 @@ _FILE_NAME = "pytorch_lora_weights.safetensors"
 _MAX_RANK = 128
 _SHA256_LENGTH = 64
 #: So many places of a caption's embeddings a style token may take.
-_MOST_TOKENS = 64
+MOST_TOKENS = 64
 
 #: A style token's name in files. Other tools take the tensors of the networks that they know, and pass it by.
 STYLE_TOKEN = "style.lora_token"  # noqa: S105 - no secret
@@ -239,11 +239,11 @@ def _finite(file: TensorFile, name: str) -> NDArray[np.float32]:
 
 def _token_in(file: TensorFile) -> NDArray[np.float32]:
     shape = file.entries[STYLE_TOKEN].shape
-    good = len(shape) == 2 and 1 <= shape[0] <= _MOST_TOKENS and shape[1] >= 1
+    good = len(shape) == 2 and 1 <= shape[0] <= MOST_TOKENS and shape[1] >= 1
     token = file.numbers(STYLE_TOKEN) if good else None
     if token is None or not np.isfinite(token).all():
         raise AdapterError(
-            f"The style token is damaged: {shape}, expected finite numbers, (places, width), up to {_MOST_TOKENS} long."
+            f"The style token is damaged: {shape}, expected finite numbers, (places, width), up to {MOST_TOKENS} long."
         )
     return token.copy()
 
