@@ -310,7 +310,13 @@ def train(
             kept = moments_of(optimiser), generator.get_state()
             state = TrainState(adapter, config, step, *kept, before, spent, private)
             yield Step(step, config.steps, value - keep_apart.last, checked, spent, state, norms)
-    yield Trained(_emphasised(adapter, config.emphasis), step, before, after, spent)
+    yield Trained(
+        _emphasised(adapter, config.emphasis),
+        step,
+        before,
+        _loss_handed_out(adapter, backbone, held_out, frozen, config, after),
+        spent,
+    )
 
 
 def _state_of(tensor: torch.Tensor) -> torch.Tensor:
@@ -345,6 +351,20 @@ def _restore(optimiser: torch.optim.Optimizer, state: TrainState) -> None:
         raise TrainingError(
             f"The saved state does not fit its own adapter ({error}): its file is damaged. Start anew."
         ) from error
+
+
+def _loss_handed_out(
+    adapter: Adapter,
+    backbone: Backbone,
+    held_out: LatentSet | None,
+    frozen: Sequence[tuple[Adapter, float]],
+    config: TrainConfig,
+    trained: float | None,
+) -> float | None:
+    """Held-out loss of the adapter that is handed out: `trained` unless it is stronger than it was trained."""
+    if held_out is None or trained is None or config.emphasis == 1:
+        return trained
+    return denoising_loss(backbone, held_out, [*frozen, (_emphasised(adapter, config.emphasis), 1.0)])
 
 
 def _emphasised(adapter: Adapter, times: float) -> Adapter:
