@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ from fedart_nb.session_store import SessionStore
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.filterwarnings("ignore::UserWarning")]
 
 NAME = "unet.conv_in.lora_B.weight"
-ADAPTER = Adapter({NAME: np.ones((4, 4), np.float32)}, AdapterConfig(), "0" * 64)
+ADAPTER = Adapter(
+    {f"conv_in.lora_{factor}.weight": np.ones((4, 4), np.float32) for factor in "AB"}, AdapterConfig(), "0" * 64
+)
 UPDATE = "rounds/update-1-0123456789abcdef.safetensors"
 DAMAGE = {
     "empty": lambda data: b"",
@@ -42,7 +45,7 @@ def filled(folder: Path) -> SessionStore:
     store.save_adapter("shared", ADAPTER)
     moments = {"state": {}, "param_groups": []}
     store.save_training(
-        TrainState(ADAPTER, TrainConfig(steps=2), 1, moments, torch.zeros(4, dtype=torch.uint8), 0.5, 1.0)
+        TrainState(ADAPTER, TrainConfig(steps=2), 1, moments, torch.Generator().get_state(), 0.5, 1.0)
     )
     store.save_room({"room": "studio", "host": "h" * 32, "side": {"sent": []}, "bytes_sent": 7, "invite": "https://x"})
     store.save_without_me(pack({NAME: np.ones((4, 4), np.float32)}, {"shared": ADAPTER.digest}))
@@ -222,7 +225,7 @@ def test_a_full_disk_loses_nothing_at_any_write(
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     state = store.training()
     assert state is not None
-    other = Adapter({NAME: np.zeros((4, 4), np.float32)}, AdapterConfig(), "0" * 64)
+    other = replace(ADAPTER, backbone_sha256="1" * 64)
     consent = store.consent()
     consent.room = "studio"
     full_disk()
