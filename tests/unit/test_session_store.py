@@ -44,9 +44,7 @@ def filled(folder: Path) -> SessionStore:
     store.save_adapter("personal", ADAPTER)
     store.save_adapter("shared", ADAPTER)
     moments = {"state": {}, "param_groups": []}
-    store.save_training(
-        TrainState(ADAPTER, TrainConfig(steps=2), 1, moments, torch.Generator().get_state(), 0.5, 1.0)
-    )
+    store.save_training(TrainState(ADAPTER, TrainConfig(steps=2), 1, moments, torch.Generator().get_state(), 0.5, 1.0))
     store.save_room({"room": "studio", "host": "h" * 32, "side": {"sent": []}, "bytes_sent": 7, "invite": "https://x"})
     store.save_without_me(pack({NAME: np.ones((4, 4), np.float32)}, {"shared": ADAPTER.digest}))
     store.keeper().secret("d" * 64)
