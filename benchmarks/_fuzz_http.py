@@ -70,8 +70,9 @@ class Answers:
 class _People:
     """A host, a member and a stranger; what they have uploaded."""
 
-    def __init__(self, rng: random.Random, room: str) -> None:
+    def __init__(self, rng: random.Random, room: str, url: str) -> None:
         self.rng = rng
+        self.url = url
         self.room = room
         self.everybody = [Identity.generate() for _ in range(3)]
         self.host, self.member, self.stranger = self.everybody
@@ -156,7 +157,7 @@ class _People:
         method, target, body, body_sha256 = self.request()
         late_s = rng.choice((-1e6, -130, 130)) if rng.random() < 0.03 else 0
         who = rng.choice((self.host, self.host, self.member, self.member, self.stranger))
-        headers = signature_headers(who, method, target, body_sha256, time.time() + late_s)
+        headers = signature_headers(who, method, target, body_sha256, time.time() + late_s, relay=self.url)
         if rng.random() < 0.1:
             name = rng.choice(list(headers))
             headers[name] = changed_bytes(rng, headers[name].encode()).decode("latin-1")
@@ -233,14 +234,14 @@ def fuzz_relay(url: str, requests: int, *, seed: int = 0) -> Answers:
     anybody in without a signature or with an old one.
     """
     rng = random.Random(seed)
-    people, wire, answers = _People(rng, f"room-{seed}"), _Wire(url), Answers()
+    people, wire, answers = _People(rng, f"room-{seed}", url), _Wire(url), Answers()
     started = time.perf_counter()
     for setup in ("/v1/rooms", f"/v1/rooms/{people.room}/join"):
         who = people.host if setup == "/v1/rooms" else people.member
         opening = {"room": people.room, "token_sha256": sha256_hex(people.token.encode())}
         fields = opening if who is people.host else {"token": people.token}
         body = canonical_json(fields)
-        signed = signature_headers(who, "POST", setup, hashlib.sha256(body).hexdigest(), time.time())
+        signed = signature_headers(who, "POST", setup, hashlib.sha256(body).hexdigest(), time.time(), relay=url)
         lines = [f"POST {setup} HTTP/1.1", "host: relay", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in signed.items()]
         assert wire.ask("\r\n".join((*lines, "", "")).encode() + body, "POST", last=False) in (200, 201)

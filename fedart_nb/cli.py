@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from fedart_nb import __version__, course, settings
 from fedart_nb.errors import FedArtError
-from fedart_nb.files import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,13 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     lab_parser = commands.add_parser("lab", help="open the notebooks in JupyterLab", description="Open the notebooks.")
     lab_parser.add_argument(
         "folder",
-        type=user_path,
+        type=Path,
         nargs="?",
         default=WORK_FOLDER,
         metavar="FOLDER",
         help=f"where you work (default: ./{WORK_FOLDER}); notebooks that it lacks are copied into it",
     )
-    lab_parser.add_argument("--port", type=int, default=8888, help="port of JupyterLab (the next free one is taken)")
+    lab_parser.add_argument("--port", type=_port, default=8888, help="port of JupyterLab (the next free one is taken)")
     lab_parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
     lab_parser.add_argument("--no-relay", action="store_true", help="start no relay")
     commands.add_parser("check", help="say what this machine offers", description="Say what this machine offers.")
@@ -135,13 +134,9 @@ def lab(folder: Path = Path(WORK_FOLDER), *, port: int = 8888, browser: bool = T
     ]
     if not with_relay:
         return _foreground(command, environment)
-    from fedart_nb.migration import move_old_files
     from fedart_nb.relay.process import relay_process
 
-    if told := move_old_files():
-        print(told, flush=True)
-
-    with relay_process(settings.data_folder() / "relay") as url:
+    with relay_process(settings.cache_folder() / "relay") as url:
         print(f"The relay listens at {url}", flush=True)
         return _foreground(command, environment | {"FEDART_RELAY": url})
 
@@ -163,7 +158,6 @@ def check() -> int:
         ("kernel runs on", location),
         ("your own art", "stays at home: use the sample art here" if is_shared else "may be loaded: it stays here"),
         ("backbone", f"{weights / 1e6:.1f} MB embedded" if weights else "MISSING: install the package again"),
-        ("data folder", f"{settings.data_folder()} (keys, sessions, receipts and ledgers)"),
         ("cache folder", str(settings.cache_folder())),
         ("licence", f"{_licence()} for the code; each picture's own in fedart_nb/art/samples"),
     ]
@@ -172,6 +166,12 @@ def check() -> int:
     for line in _sample_licences():
         print(f"{'':<16}{line}")
     return 0 if weights else 1
+
+
+def _port(text: str) -> int:
+    if not text.strip().isascii() or not text.strip().isdigit() or not 0 <= int(text[:10]) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}; expected a whole number from 0 to 65535")
+    return int(text)
 
 
 def _foreground(command: Sequence[str], environment: dict[str, str]) -> int:

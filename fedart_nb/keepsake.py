@@ -16,7 +16,6 @@ from PIL import Image
 
 from .diffusion import Adapter, anchor_of, denoising_loss, draw
 from .errors import ArtError
-from .files import user_path
 from .session import Session
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class Keepsake:
 
     def save(self, folder: str | Path) -> Path:
         """Write `keepsake.json` and the pictures as PNG files; returns the folder."""
-        folder = user_path(folder)
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for stage, pictures in self.pictures.items():
             for index, picture in enumerate(pictures):
@@ -115,7 +114,7 @@ class Keepsake:
         Raises:
             ArtError: a file is missing, damaged, or names pictures outside the folder.
         """
-        folder = user_path(folder)
+        folder = Path(folder)
         try:
             numbers = json.loads((folder / "keepsake.json").read_text(encoding="utf-8"))
             pictures = {}

@@ -19,7 +19,6 @@ from ..attacks.scoring import Score
 from ..attacks.threat import ThreatModel
 from ..errors import AttackError, FedArtError
 from ..figures import watermarked
-from ..files import user_path
 from .scene import Defence
 from .shots import Shot, Take
 from .sweep import Level
@@ -57,7 +56,7 @@ class Recording:
 
 def save(recording: Recording, folder: str | Path) -> None:
     """Write `takes.json` and a strip of watermarked pictures for each take. For sample art alone."""
-    folder = user_path(folder)
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kept: dict[str, Any] = {"about": recording.about, "scene": recording.scene, "baselines": recording.baselines}
     kept |= {"place": recording.place, "candidates": len(recording.lineup), "takes": []}
@@ -90,7 +89,7 @@ def load(folder: str | Path) -> Recording:
     Raises:
         AttackError: a file is missing or damaged.
     """
-    folder = user_path(folder)
+    folder = Path(folder)
     try:
         told = json.loads((folder / "takes.json").read_text(encoding="utf-8"))
         takes = []

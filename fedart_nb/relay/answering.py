@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import math
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -16,14 +17,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from fedart_nb.relay.limits import Refused
+from fedart_nb.relay.gate import Buckets
+from fedart_nb.relay.limits import Limits, Refused
 
-__all__ = ["LOGGER_NAME", "broken", "file_response", "handled", "http_error", "write_line"]
+__all__ = ["LOGGER_NAME", "RequestLog", "broken", "file_response", "handled", "http_error", "is_full", "write_line"]
 
 LOGGER_NAME = "fedart_nb.relay"
 
 _READ_BYTES = 2**18
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_SQLITE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _DISK_FULL_S = 30.0
 _log = logging.getLogger(LOGGER_NAME)
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -39,15 +42,15 @@ def handled(handler: _Handler) -> _Handler:
             response = await handler(request)
         except Refused as refusal:
             response = _refused(request, refusal)
-        except OSError as error:
-            if error.errno not in _DISK_FULL:
+        except (OSError, sqlite3.Error) as error:
+            if not is_full(error):
                 raise
             full = Refused(503, "The relay's disk is full.", "Tell who runs it.", retry_after_s=_DISK_FULL_S)
             response = _refused(request, full)
         length = int(response.headers.get("content-length", 0)) if request.method != "HEAD" else 0
         request.app.state.metrics.count("requests_total", route=route, status=str(response.status_code))
         request.app.state.metrics.count("bytes_total", length, direction="out")
-        write_line(
+        request.app.state.log.write(
             "request",
             method=request.method,
             route=route,
@@ -59,6 +62,32 @@ def handled(handler: _Handler) -> _Handler:
         return response
 
     return handle
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a fault says that the disk takes nothing more, be it a file's or the database's."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in _DISK_FULL
+
+
+class RequestLog:
+    """The log's lines about requests, no more a second than the limits say; what is left out is counted."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        per_s = limits.log_lines_per_s
+        self._bucket = Buckets(per_s=per_s, burst=10 * per_s, clock=clock)
+        self._left_out = 0
+
+    def write(self, event: str, **values: object) -> None:
+        """Write a line, or count it."""
+        if self._bucket.wait_s(""):
+            self._left_out += 1
+            return
+        if self._left_out:
+            left_out, self._left_out = self._left_out, 0
+            write_line("left_out", lines=left_out)
+        write_line(event, **values)
 
 
 async def file_response(path: Path, size_bytes: int, start: int | None, *, with_body: bool) -> Response:

@@ -23,9 +23,10 @@ import asyncio
 import contextlib
 import hmac
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -36,13 +37,22 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from fedart_nb import __version__
 from fedart_nb.relay import reading
-from fedart_nb.relay.answering import LOGGER_NAME, broken, file_response, handled, http_error, write_line
+from fedart_nb.relay.answering import (
+    LOGGER_NAME,
+    RequestLog,
+    broken,
+    file_response,
+    handled,
+    http_error,
+    is_full,
+    write_line,
+)
 from fedart_nb.relay.blobs import BlobWriter, PieceWriter
 from fedart_nb.relay.gate import Gate
 from fedart_nb.relay.limits import PIECE_BYTES, Limits, Refused
 from fedart_nb.relay.mailbox import INBOX_PAGE, Mailbox
 from fedart_nb.relay.metrics import Metrics
-from fedart_nb.relay.signing import EMPTY_SHA256, SignedRequest
+from fedart_nb.relay.signing import EMPTY_SHA256, OPENING_HEADER, SignedRequest
 from fedart_nb.relay.wire import sha256_hex
 
 __all__ = ["LOGGER_NAME", "WAIT_LIMIT_S", "app", "end_waiting"]
@@ -50,7 +60,7 @@ __all__ = ["LOGGER_NAME", "WAIT_LIMIT_S", "app", "end_waiting"]
 WAIT_LIMIT_S = 25.0  # proxies cut silent connections after 30 to 60 s
 
 _SWEEP_S = 60.0
-_CHUNK_BYTES = 2**18
+_CHUNK_BYTES = 2**16
 
 
 def app(
@@ -110,6 +120,7 @@ def app(
     state.prefix = root_path
     state.gate = Gate(mailbox.limits, mailbox.clock, trusted_proxies=trusted_proxies)
     state.metrics = Metrics()
+    state.log = RequestLog(mailbox.limits)
     state.opening_secret, state.metrics_token = opening_secret, metrics_token
     state.waiting = set()
     state.closing = False
@@ -126,7 +137,13 @@ def end_waiting(application: Starlette) -> None:
 async def _sweep_now_and_then(mailbox: Mailbox, every_s: float) -> None:
     while True:
         await asyncio.sleep(every_s)
-        rooms = await run_in_threadpool(mailbox.sweep)
+        try:
+            rooms = await run_in_threadpool(mailbox.sweep)
+        except (OSError, sqlite3.Error) as error:
+            if not is_full(error):
+                raise
+            write_line("disk_full", at="sweep")
+            continue
         if rooms:
             write_line("expired", rooms=rooms)
 
@@ -136,7 +153,9 @@ async def _sweep_now_and_then(mailbox: Mailbox, every_s: float) -> None:
 
 async def _healthz(request: Request) -> Response:
     draining: bool = request.app.state.closing
-    return JSONResponse({"ok": not draining, "version": __version__, "draining": draining}, 503 if draining else 200)
+    answer = {"ok": not draining, "version": __version__, "draining": draining}
+    opening = "anybody" if request.app.state.opening_secret is None else "secret"
+    return JSONResponse(answer, 503 if draining else 200, headers={OPENING_HEADER: opening})
 
 
 async def _metrics(request: Request) -> Response:
@@ -158,14 +177,17 @@ async def _create_room(request: Request) -> Response:
         message = "This relay opens rooms only for those who know its secret."
         raise Refused(403, message, "Ask who runs it, and put #open=SECRET behind the relay's address.")
     reading.sha256(fields["token_sha256"])
-    mailbox = _mailbox(request)
+    mailbox, address = _mailbox(request), request.app.state.gate.peer(request)
 
     def work() -> dict[str, Any]:
         mailbox.admit(signed)
-        mailbox.create_room(fields["room"], fields["token_sha256"], signed.public_key)
+        known = {"relay": signed.relay, "address": address}
+        mailbox.create_room(fields["room"], fields["token_sha256"], signed.public_key, **known)
         return {"room": fields["room"], "host_id": signed.member_id}
 
-    return JSONResponse(await run_in_threadpool(work), status_code=201)
+    answer = await run_in_threadpool(work)
+    _connection_belongs_to(request, signed)
+    return JSONResponse(answer, status_code=201)
 
 
 async def _join(request: Request) -> Response:
@@ -177,19 +199,20 @@ async def _join(request: Request) -> Response:
 
     def work() -> dict[str, Any]:
         mailbox.admit(signed)
-        host_id = mailbox.join(room, fields["token"], signed.public_key)
+        host_id = mailbox.join(room, fields["token"], signed.public_key, relay=signed.relay)
         limit = mailbox.limits.blob_bytes
         return {"room": room, "host_id": host_id, "blob_limit_bytes": limit, "piece_bytes": PIECE_BYTES}
 
-    return JSONResponse(await run_in_threadpool(work))
+    answer = await run_in_threadpool(work)
+    _connection_belongs_to(request, signed)
+    return JSONResponse(answer)
 
 
 async def _inbox(request: Request) -> Response:
     mailbox, room, signed = await _member(request, EMPTY_SHA256)
     after = int(reading.number(request, "after", 0))
     wait_s = min(reading.number(request, "wait", 0), WAIT_LIMIT_S)
-    place = request.app.state.gate.place("waiting", signed.member_id) if wait_s else contextlib.nullcontext()
-    with place:
+    with _place(request, "waiting", signed) if wait_s else contextlib.nullcontext():
         messages = await _wait_for_messages(request, mailbox, room, signed.member_id, after, wait_s)
     listed = [{"seq": seq, "envelope": data.decode()} for seq, data in messages]
     return JSONResponse({"messages": listed, "more": len(listed) == INBOX_PAGE})
@@ -206,7 +229,7 @@ async def _wait_for_messages(
         with contextlib.suppress(RuntimeError):  # the loop has just been closed
             loop.call_soon_threadsafe(bell.set)
 
-    stop = mailbox.listen(room, ring)  # before looking: misses nothing
+    stop = mailbox.listen(room, ring, member_id)  # before looking: misses nothing
     state.waiting.add(bell)
     try:
         while True:
@@ -237,7 +260,7 @@ async def _put_blob(request: Request) -> Response:
     announced = reading.announced_bytes(request)
     # The path names the body's checksum: nothing is read before the signature over it fits.
     mailbox, room, signed = await _member(request, sha256)
-    with request.app.state.gate.place("uploads", signed.member_id):
+    with _place(request, "uploads", signed):
         writer = await run_in_threadpool(mailbox.receive_blob, room, signed.member_id, sha256, announced)
         await _take_body(request, writer)
     return JSONResponse({"sha256": sha256, "size_bytes": writer.size_bytes}, status_code=201)
@@ -257,7 +280,7 @@ async def _patch_blob(request: Request) -> Response:
             room, signed.member_id, sha256, offset=offset, size_bytes=size, piece_sha256=piece_sha256
         )
 
-    with request.app.state.gate.place("uploads", signed.member_id):
+    with _place(request, "uploads", signed):
         received = await _take_body(request, await run_in_threadpool(begin))
     headers = {"upload-offset": str(received)}
     return JSONResponse({"offset": received}, 201 if received == size else 200, headers=headers)
@@ -296,7 +319,21 @@ async def _member(request: Request, body_sha256: str) -> tuple[Mailbox, str, Sig
     request.app.state.gate.admit(signed.member_id)
     mailbox, room = _mailbox(request), request.path_params["room"]
     await run_in_threadpool(mailbox.admit, signed, room)
+    _connection_belongs_to(request, signed)
     return mailbox, room, signed
+
+
+def _connection_belongs_to(request: Request, signed: SignedRequest) -> None:
+    """The connection is no stranger's any more; served by something else than our server, it is not counted."""
+    protocol = request.scope.get("state", {}).get("protocol")
+    if protocol is not None:
+        protocol.belongs_to(signed.member_id)
+
+
+def _place(request: Request, name: str, signed: SignedRequest) -> contextlib.AbstractContextManager[None]:
+    gate: Gate = request.app.state.gate
+    place = gate.place(name, signed.member_id, request.path_params["room"], gate.peer(request))
+    return cast(contextlib.AbstractContextManager[None], place)
 
 
 async def _take_body(request: Request, writer: BlobWriter | PieceWriter) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fedart_nb.errors import RelayError
 from fedart_nb.relay.limits import Refused
 
 __all__ = ["BlobStore", "BlobWriter", "PieceWriter", "sha256_of_file"]
@@ -24,8 +25,13 @@ class BlobStore:
     def __init__(self, folder: Path) -> None:
         self._blobs = folder / "blobs"
         self._incoming = folder / "incoming"
-        self._blobs.mkdir(exist_ok=True)
-        self._incoming.mkdir(exist_ok=True)
+        try:
+            self._blobs.mkdir(exist_ok=True)
+            self._incoming.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RelayError(
+                f"The relay's data folder {str(folder)!r} cannot be used ({error}). Choose another with --data."
+            ) from error
 
     def path(self, sha256: str) -> Path:
         """Where the blob lies, once it is complete."""
@@ -34,6 +40,12 @@ class BlobStore:
     def incoming(self, name: str | None = None) -> Path:
         """Where an upload lies until then; a new place without `name`."""
         return self._incoming / (name or secrets.token_hex(16))
+
+    def cut(self, name: str, size_bytes: int) -> None:
+        """Shorten an incoming file that is longer than it may be."""
+        path = self._incoming / name
+        if path.exists() and path.stat().st_size > size_bytes:
+            os.truncate(path, size_bytes)
 
     def keep_only(self, names: Collection[str]) -> None:
         """Remove incoming files that nobody will go on with."""

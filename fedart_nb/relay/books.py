@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import secrets
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +16,14 @@ from typing import IO
 from fedart_nb.errors import RelayError
 from fedart_nb.relay.limits import Limits, Refused
 
-__all__ = ["FOR_MEMBER", "Books"]
+__all__ = ["FOR_MEMBER", "Books", "made_folder"]
 
 _DAY_S = 86_400.0
-_TOUCH_S = 3600.0  # a room's last use is written no more often than this
+_TOUCH_S = 600.0  # a room's last use is written no more often than this
+_RELAYS_OF_A_MEMBER = 8
+_NONCES_IN_MEMORY = 100_000
+_FULL_S = 30.0
+_WAL_LIMIT_BYTES = 2**24
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rooms (
     room TEXT PRIMARY KEY, token_sha256 TEXT NOT NULL, host_id TEXT NOT NULL, used_bytes INTEGER NOT NULL,
@@ -26,6 +34,7 @@ CREATE TABLE IF NOT EXISTS messages (
     room TEXT NOT NULL, seq INTEGER NOT NULL, sha256 TEXT NOT NULL, kind TEXT NOT NULL, round INTEGER NOT NULL,
     sender TEXT NOT NULL, recipient TEXT NOT NULL, data BLOB NOT NULL, at REAL NOT NULL,
     UNIQUE (room, seq), UNIQUE (room, sha256));
+CREATE INDEX IF NOT EXISTS messages_by_recipient ON messages (room, recipient, seq);
 CREATE TABLE IF NOT EXISTS attached (
     room TEXT NOT NULL, sha256 TEXT NOT NULL, recipient TEXT NOT NULL, seq INTEGER NOT NULL,
     PRIMARY KEY (room, sha256, recipient, seq)) WITHOUT ROWID;
@@ -40,16 +49,23 @@ CREATE TABLE IF NOT EXISTS usage (
     room TEXT NOT NULL, member TEXT NOT NULL, bytes INTEGER NOT NULL, items INTEGER NOT NULL,
     PRIMARY KEY (room, member)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS active (room TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS opened (room TEXT PRIMARY KEY, address_sha256 TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS opened_by_address ON opened (address_sha256);
+CREATE TABLE IF NOT EXISTS relays (
+    room TEXT NOT NULL, member TEXT NOT NULL, relay TEXT NOT NULL, UNIQUE (room, member, relay));
+CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS nonces (
     member TEXT NOT NULL, nonce TEXT NOT NULL, expires REAL NOT NULL, PRIMARY KEY (member, nonce)) WITHOUT ROWID;
 """
-_OF_A_ROOM = ("rooms", "members", "messages", "attached", "blobs", "uploads", "usage", "active")
-# Who gets a message. Parameters: the member's id, and whether that member is the room's host.
-FOR_MEMBER = "(recipient = 'all' OR recipient = ? OR (recipient = 'host' AND ?))"
+_OF_A_ROOM = ("rooms", "members", "messages", "attached", "blobs", "uploads", "usage", "active", "opened", "relays")
+# Who gets a message. Parameters: the member's id, and whether that member is the room's host. Looked up, not scanned.
+FOR_MEMBER = "recipient IN ('all', ?, CASE WHEN ? THEN 'host' ELSE 'all' END)"
 _IDLE = """
 SELECT room FROM rooms WHERE MAX(at,
     COALESCE((SELECT active.at FROM active WHERE active.room = rooms.room), 0),
-    COALESCE((SELECT m.at FROM messages AS m WHERE m.room = rooms.room ORDER BY seq DESC LIMIT 1), 0)) < ?
+    COALESCE((SELECT m.at FROM messages AS m WHERE m.room = rooms.room ORDER BY seq DESC LIMIT 1), 0))
+    < CASE WHEN (SELECT COUNT(*) FROM (SELECT 1 FROM members WHERE members.room = rooms.room LIMIT 2)) < 2
+      THEN ? ELSE ? END
 """
 
 
@@ -66,12 +82,12 @@ class Books:
         self.lock = threading.RLock()
         self._reserved: dict[tuple[str, str], int] = {}  # bytes of running uploads, by room and member
         self._touched: dict[str, float] = {}
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._nonces: dict[tuple[str, str], float] = {}  # while the disk is full
+        self._folder = folder
+        made_folder(folder)
         self._folder_lock = _only_one(folder / "lock")
-        self.db = sqlite3.connect(folder / "relay.sqlite3", isolation_level=None, check_same_thread=False)
-        self.db.execute("PRAGMA journal_mode = WAL")
-        self.db.execute("PRAGMA synchronous = NORMAL")  # survives kill -9; a power cut may cost the last moment
-        self.db.executescript(_SCHEMA)
+        self.db = _opened(folder / "relay.sqlite3", self._folder_lock)
+        (self._salt,) = self.db.execute("SELECT value FROM salt").fetchone()
 
     def close(self) -> None:
         """Let go of the database and the folder."""
@@ -86,10 +102,11 @@ class Books:
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self.db.execute("COMMIT")  # fails where the disk is full
             except BaseException:
-                self.db.execute("ROLLBACK")
+                if self.db.in_transaction:  # SQLite itself goes back after some faults
+                    self.db.execute("ROLLBACK")
                 raise
-            self.db.execute("COMMIT")
 
     # --- who is where ------------------------------------------------------------------------------------------
 
@@ -108,14 +125,72 @@ class Books:
     def touch(self, room: str, now: float) -> None:
         """Remember that the room is in use."""
         if now - self._touched.get(room, 0.0) > _TOUCH_S:
-            self.db.execute("INSERT OR REPLACE INTO active VALUES (?, ?)", (room, now))
+            with contextlib.suppress(sqlite3.OperationalError):  # on a full disk rooms can still be read
+                self.db.execute("INSERT OR REPLACE INTO active VALUES (?, ?)", (room, now))
             self._touched[room] = now
+
+    def is_new(self, member_id: str, nonce: str, expires: float) -> bool:
+        """Enter a request's nonce; False when it was there. On a full disk it is remembered in memory."""
+        known = self._nonces.get((member_id, nonce))
+        if known is not None:
+            return False
+        try:
+            entered = self.db.execute("INSERT OR IGNORE INTO nonces VALUES (?, ?, ?)", (member_id, nonce, expires))
+        except sqlite3.OperationalError:
+            found = self.db.execute("SELECT 1 FROM nonces WHERE member = ? AND nonce = ?", (member_id, nonce))
+            if len(self._nonces) >= _NONCES_IN_MEMORY:
+                raise
+            self._nonces[member_id, nonce] = expires
+            return found.fetchone() is None
+        return bool(entered.rowcount)
+
+    def forget_nonces(self, now: float) -> None:
+        """Forget those whose time is over: the clock alone refuses them from now on."""
+        self.db.execute("DELETE FROM nonces WHERE expires < ?", (now,))
+        self._nonces = {key: expires for key, expires in self._nonces.items() if expires >= now}
+
+    def knows_as(self, room: str, member_id: str, relay: str) -> bool:
+        """Whether that member came into the room under that address of the relay."""
+        values = (room, member_id, relay)
+        found = self.db.execute("SELECT 1 FROM relays WHERE room = ? AND member = ? AND relay = ?", values)
+        return found.fetchone() is not None
+
+    def know_as(self, room: str, member_id: str, relay: str) -> None:
+        """Take this member's requests that are signed for that address from now on; the newest few are kept."""
+        values = (room, member_id)
+        self.db.execute("INSERT OR REPLACE INTO relays VALUES (?, ?, ?)", (*values, relay))
+        self.db.execute(
+            "DELETE FROM relays WHERE room = ? AND member = ? AND rowid NOT IN "
+            "(SELECT rowid FROM relays WHERE room = ? AND member = ? ORDER BY rowid DESC LIMIT ?)",
+            (*values, *values, _RELAYS_OF_A_MEMBER),
+        )
+
+    def note_opening(self, room: str, host_id: str, address: str) -> None:
+        """Refuse one more room of a host, or from an address, that has as many as it may; else count it.
+
+        Of the address a salted hash is kept, for as long as the room is there.
+        """
+        limits = self.limits
+        address_sha256 = hashlib.sha256(self._salt + address.encode()).hexdigest()[:32]
+        (rooms,) = self.db.execute("SELECT COUNT(*) FROM rooms").fetchone()
+        (mine,) = self.db.execute("SELECT COUNT(*) FROM rooms WHERE host_id = ?", (host_id,)).fetchone()
+        here = self.db.execute("SELECT COUNT(*) FROM opened WHERE address_sha256 = ?", (address_sha256,)).fetchone()[0]
+        empty = f"A room that nobody joins is deleted after {limits.keep_empty_minutes} minutes."
+        if rooms >= limits.rooms:
+            raise Refused(429, f"This relay holds {rooms} rooms, as many as it may.", f"Raise its limit. {empty}")
+        if mine >= limits.identity_rooms:
+            raise Refused(429, f"You have {mine} rooms on this relay, as many as a host may.", f"Use one. {empty}")
+        if address:
+            if here >= limits.address_rooms:
+                raise Refused(429, f"{here} rooms were opened from your address, as many as may be.", f"Wait. {empty}")
+            self.db.execute("INSERT OR REPLACE INTO opened VALUES (?, ?)", (room, address_sha256))
 
     # --- how much ----------------------------------------------------------------------------------------------
 
     def require_space(self, room: str, member_id: str, size_bytes: int) -> None:
         """Refuse what would overfill the room, or this member's part of it."""
         host_id, used = self._room(room)
+        self._require_disk(size_bytes)
         total = used + self._running(room) + size_bytes
         if total > self.limits.room_bytes:
             raise Refused(
@@ -132,6 +207,15 @@ class Books:
                 f"You would hold {total} bytes of the room {room!r}; a member may hold {self.limits.member_bytes}.",
                 "Send less, or ask the host for a new room.",
             )
+
+    def _require_disk(self, size_bytes: int) -> None:
+        """Refuse what would fill the relay, or the disk: the database, and other programs, need what is left."""
+        (used,) = self.db.execute("SELECT COALESCE(SUM(used_bytes), 0) FROM rooms").fetchone()
+        if used + self._running() + size_bytes > self.limits.total_bytes:
+            raise Refused(503, "This relay is full.", "Tell who runs it.", retry_after_s=_FULL_S, reason="size")
+        free = shutil.disk_usage(self._folder).free - self._running()
+        if free - size_bytes < self.limits.free_bytes:
+            raise Refused(503, "The relay's disk is full.", "Tell who runs it.", retry_after_s=_FULL_S, reason="size")
 
     def require_place(self, room: str, member_id: str) -> None:
         """Refuse one more message or attachment of a member who has as many as allowed."""
@@ -175,10 +259,15 @@ class Books:
     # --- what nobody needs any more -----------------------------------------------------------------------------
 
     def forget_idle_rooms(self) -> tuple[int, list[str]]:
-        """Delete rooms that nobody used for `keep_days`; returns their number, and the checksums of their blobs."""
-        oldest = self.clock() - self.limits.keep_days * _DAY_S
+        """Delete rooms that nobody used for `keep_days`, or `keep_empty_minutes` where the host is alone.
+
+        Returns their number, and the checksums of their blobs.
+        """
+        now, limits = self.clock(), self.limits
+        unused = now - limits.keep_days * _DAY_S
+        oldest = (max(unused, now - limits.keep_empty_minutes * 60.0), unused)
         with self.transaction():
-            rooms = [room for (room,) in self.db.execute(_IDLE, (oldest,))]
+            rooms = [room for (room,) in self.db.execute(_IDLE, oldest)]
             blobs: list[str] = []
             for room in rooms:
                 blobs += [sha for (sha,) in self.db.execute("SELECT sha256 FROM blobs WHERE room = ?", (room,))]
@@ -198,19 +287,65 @@ class Books:
         row = self.db.execute("SELECT bytes, items FROM usage WHERE room = ? AND member = ?", (room, member_id))
         return row.fetchone() or (0, 0)
 
-    def _running(self, room: str, member_id: str | None = None) -> int:
-        """Bytes of uploads in a room (of one member) that are not complete."""
+    def _running(self, room: str | None = None, member_id: str | None = None) -> int:
+        """Bytes of uploads (in a room, of one member) that are not complete."""
         (resumable,) = self.db.execute(
-            "SELECT COALESCE(SUM(size_bytes), 0) FROM uploads WHERE room = ? AND (? IS NULL OR owner = ?)",
-            (room, member_id, member_id),
+            "SELECT COALESCE(SUM(size_bytes), 0) FROM uploads "
+            "WHERE (? IS NULL OR room = ?) AND (? IS NULL OR owner = ?)",
+            (room, room, member_id, member_id),
         ).fetchone()
-        whole = sum(n for (where, who), n in self._reserved.items() if where == room and member_id in (None, who))
+        whole = sum(
+            n
+            for (where, who), n in self._reserved.items()
+            if (room is None or where == room) and member_id in (None, who)
+        )
         return int(resumable) + whole
+
+
+def made_folder(folder: Path) -> None:
+    """Make the relay's folder; raises RelayError for one that cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        raise RelayError(
+            f"The relay's data folder {str(folder)!r} cannot be used ({error}). Choose another with --data."
+        ) from error
+
+
+def _opened(path: Path, folder_lock: IO[bytes]) -> sqlite3.Connection:
+    """The database, made if it is missing; raises RelayError for one that is damaged or cannot be written."""
+    db: sqlite3.Connection | None = None
+    try:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")  # survives kill -9; a power cut may cost the last moment
+        db.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+        (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if sound != "ok":
+            raise sqlite3.DatabaseError(sound)
+        db.executescript(_SCHEMA)
+        db.execute("INSERT INTO salt SELECT ? WHERE NOT EXISTS (SELECT 1 FROM salt)", (secrets.token_bytes(32),))
+    except sqlite3.Error as error:
+        if db is not None:
+            db.close()
+        folder_lock.close()
+        raise RelayError(
+            f"The relay's database {str(path)!r} cannot be used ({error}). It was left as it is: free some disk, take "
+            "it from a backup, or move it aside and let hosts open new rooms; or choose another folder with --data."
+        ) from error
+    return db
 
 
 def _only_one(path: Path) -> IO[bytes]:
     """Hold a lock for as long as the file is open, so that two relays never share a folder."""
-    file = path.open("ab")
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise RelayError(
+            f"The relay's data folder {str(path.parent)!r} cannot be used ({error}). Choose another with --data."
+        ) from error
     try:
         import fcntl
     except ImportError:  # pragma: no cover - Windows

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import httpx
+
 from fedart_nb.errors import RelayError, RelayRefused, WireError
-from fedart_nb.relay.connection import Connection, OnWait
+from fedart_nb.relay.connection import Connection, OnWait, read_answer
 from fedart_nb.relay.invite import Address, Invite, new_token
+from fedart_nb.relay.signing import EMPTY_SHA256, OPENING_HEADER
 from fedart_nb.relay.transfers import download, upload
 from fedart_nb.relay.transport import Delivered, check_fetch, check_sender, open_messages
-from fedart_nb.relay.wire import Envelope, check_room, sha256_hex
+from fedart_nb.relay.wire import Envelope, check_room, parse_json, sha256_hex
 from fedart_nb.secagg.identity import Identity
 
-__all__ = ["RelayClient", "create_room", "new_room_name"]
+__all__ = ["SECRET_VARIABLE", "RelayClient", "create_room", "new_room_name", "require_relay"]
+
+SECRET_VARIABLE = "FEDART_OPENING_SECRET"  # noqa: S105 - the name of an environment variable
 
 _POLL_S = 25.0  # proxies cut silent connections after 30 to 60 s
 _RUNNING_DRY_S = 0.1
@@ -25,8 +33,9 @@ _RUNNING_DRY_S = 0.1
 class RelayClient:
     """Transport over HTTP(S). Joins the room at its first use (or by `join()`); works from several threads.
 
-    `patience_s` is how long one call goes on trying while the relay cannot be reached, then RelayUnreachable is raised;
-    meanwhile `on_wait(sentence)` is called before each new attempt and `on_wait("")` when the relay is back. What the
+    `patience_s` is how long one call goes on trying while the relay cannot be reached, then RelayUnreachable is raised:
+    unless given, two minutes, but eight seconds at an address where no relay has answered yet. Meanwhile
+    `on_wait(sentence)` is called before each new attempt and `on_wait("")` when the relay is back. What the
     relay refuses raises RelayRefused at once. Messages that fail their checks are left out by `receive` and listed in
     `damaged` as (seq, reason).
     """
@@ -36,7 +45,7 @@ class RelayClient:
         invite: Invite | str,
         identity: Identity,
         *,
-        patience_s: float = 120.0,
+        patience_s: float | None = None,
         timeout_s: float = 30.0,
         on_wait: OnWait | None = None,
         clock: Callable[[], float] = time.time,
@@ -59,7 +68,10 @@ class RelayClient:
             clock=clock,
             rng=rng,
             backoff_s=backoff_s,
+            hidden=(self.invite.token,),
         )
+        if self.invite.caution:
+            warnings.warn(self.invite.caution, stacklevel=2)
 
     @property
     def room(self) -> str:
@@ -182,30 +194,70 @@ class RelayClient:
         return self.join() if limit is None else limit
 
 
+def require_relay(
+    url: str, identity: Identity, *, opening_secret: str | None = None, patience_s: float | None = None
+) -> Address:
+    """Ask a relay for its health, which tells it nothing, before anything long begins; returns its address, read.
+
+    Raises WireError for what is no address, RelayUnreachable (within ten seconds) with what to check, and RelayError
+    where something else answers, or where a secret is needed to open rooms and there is none.
+    """
+    relay = _with_secret(Address.parse(url), opening_secret)
+    connection = Connection(relay.url, identity, cert=relay.cert, patience_s=patience_s)
+
+    def take(response: httpx.Response) -> tuple[Any, str]:
+        return parse_json(read_answer(response, 65536)), response.headers.get(OPENING_HEADER, "")
+
+    try:
+        health, opening = connection.request("GET", "/healthz", take, EMPTY_SHA256, signed=False)
+    finally:
+        connection.close()
+    if not isinstance(health, dict) or "draining" not in health:
+        raise RelayError(f"What answers at {relay.url} is no fedart relay. Is the address right?")
+    if opening == "secret" and relay.opening_secret is None:
+        raise RelayError(
+            f"The relay at {relay.url} opens rooms only for those who know its secret. Ask who runs it, and give it as "
+            f"opening_secret, in {SECRET_VARIABLE}, or put #open=SECRET behind the relay's address."
+        )
+    return relay
+
+
 def create_room(
     url: str,
     identity: Identity,
     room: str | None = None,
     *,
-    patience_s: float = 30.0,
+    opening_secret: str | None = None,
+    patience_s: float | None = None,
     on_wait: OnWait | None = None,
     backoff_s: tuple[float, float] = (0.2, 5.0),
 ) -> Invite:
     """Open a room whose host is `identity` and return the invite to hand out.
 
-    `url` is the relay's address as the relay prints it; #cert=... and #open=... (see Address) may stand behind it.
+    `url` is the relay's address as the relay prints it; #cert=... and #open=... (see Address) may stand behind it. The
+    secret for opening rooms, where the relay asks for one, may also be given as `opening_secret` or in the environment
+    variable FEDART_OPENING_SECRET.
     The token is made here; the relay learns only its sha256 (until somebody joins with it). `room` is a name of 1 to 64
     of A-Z a-z 0-9 _ -, by default a random one; a name that is taken raises RelayRefused with status 409.
     """
-    relay = Address.parse(url)
+    relay = _with_secret(Address.parse(url), opening_secret)
     room = check_room(new_room_name() if room is None else room)
     invite = Invite(relay.url, room, new_token(), identity.id, relay.cert)
     asked = {"room": invite.room, "token_sha256": sha256_hex(invite.token.encode())}
     if relay.opening_secret is not None:
         asked["opening"] = relay.opening_secret
+    secrets = (invite.token, *filter(None, [relay.opening_secret]))
     connection = Connection(
-        relay.url, identity, cert=relay.cert, patience_s=patience_s, on_wait=on_wait, backoff_s=backoff_s
+        relay.url,
+        identity,
+        cert=relay.cert,
+        patience_s=patience_s,
+        on_wait=on_wait,
+        backoff_s=backoff_s,
+        hidden=secrets,
     )
+    if invite.caution:
+        warnings.warn(invite.caution, stacklevel=2)
     try:
         connection.ask_json("POST", "/v1/rooms", asked)
     finally:
@@ -213,9 +265,15 @@ def create_room(
     return invite
 
 
+def _with_secret(relay: Address, given: str | None) -> Address:
+    """The address with the secret: the one given, the one behind it, or the environment's."""
+    secret = given or relay.opening_secret or os.environ.get(SECRET_VARIABLE, "").strip() or None
+    return replace(relay, opening_secret=secret)
+
+
 def new_room_name() -> str:
     """A random room name that says nothing about anybody."""
-    return f"room-{new_token()[:10].replace('_', '-')}"
+    return f"room-{new_token()[:10]}"
 
 
 def _messages(answer: Any, after: int) -> list[tuple[int, bytes]]:

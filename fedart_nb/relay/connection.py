@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import httpx
 
 from fedart_nb.errors import RelayError, RelayRefused, RelayUnreachable, TooLarge, WireError
-from fedart_nb.relay.invite import check_url, is_loopback
+from fedart_nb.relay.address import check_url, is_loopback
 from fedart_nb.relay.signing import WINDOW_S, signature_headers
 from fedart_nb.relay.tls import not_trusted, pinned_context, raise_if_not_trusted
+from fedart_nb.relay.unreachable import hint, raise_if_elsewhere, require_name
 from fedart_nb.relay.wire import canonical_json, parse_json, sha256_hex
 from fedart_nb.secagg.identity import Identity
 
@@ -29,6 +31,10 @@ OnWait = Callable[[str], None]
 _ANSWER_LIMIT_BYTES = 64 * 2**20
 _CHUNK_BYTES = 2**18
 _RETRY_LIMIT_S = 60
+_PATIENCE_S = 120.0  # with a relay that has answered before
+_FIRST_S = 8.0  # with an address that nobody has answered at yet: it may be wrong
+_CONNECT_S = 5.0
+_SENTENCE_LIMIT = 1000
 _Take = Callable[[httpx.Response], Any]
 
 
@@ -36,9 +42,11 @@ class Connection:
     """Asks one relay as one identity.
 
     A request that gets no answer, a 5xx, or an answer that says when to come back is signed anew and repeated until
-    `patience_s` seconds have passed; any other answer is final. `on_wait` is told in a sentence why nothing happens,
-    and "" when it goes on; it may raise to give up. `cert` is the SHA-256 of the certificate that the relay must have;
-    without it, https needs one that this computer trusts.
+    `patience_s` seconds have passed; any other answer is final. Unless `patience_s` is given, that is two minutes, but
+    only eight seconds for an address at which no relay has answered yet. `on_wait` is told in a sentence why nothing
+    happens, and "" when it goes on; it may raise to give up. `cert` is the SHA-256 of the certificate that the relay
+    must have; without it, https needs one that this computer trusts. What is in `hidden` stands in no message, whatever
+    the relay answers.
     """
 
     def __init__(
@@ -47,18 +55,21 @@ class Connection:
         identity: Identity,
         *,
         cert: str | None = None,
-        patience_s: float = 120.0,
+        patience_s: float | None = None,
         timeout_s: float = 30.0,
         on_wait: OnWait | None = None,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
         backoff_s: tuple[float, float] = (0.2, 5.0),
+        hidden: tuple[str, ...] = (),
     ) -> None:
         self.url = check_url(url)
         self.identity = identity
         self.closed = threading.Event()
         self._cert = cert
-        self._patience_s = patience_s
+        self._patience_s = _PATIENCE_S if patience_s is None else patience_s
+        self._first_s: float | None = _FIRST_S if patience_s is None else None  # None: not, or not any more
+        self._hidden = hidden
         self._timeout_s = timeout_s
         self._on_wait = on_wait or (lambda _: None)
         self._clock = clock
@@ -101,43 +112,55 @@ class Connection:
         *,
         taken: tuple[int, ...] = (),
         more_headers: Callable[[], dict[str, str]] = dict,
+        signed: bool = True,
     ) -> Any:
         """Ask until there is an answer, and return what `take` makes of it.
 
         Statuses below 300 and those in `taken` are answers, others are refusals. `more_headers` is asked each time.
+        What is not `signed` says nothing of who asks.
         """
-        deadline = time.monotonic() + self._patience_s
+
+        def headers() -> dict[str, str]:
+            now = self._clock() + self._clock_offset_s
+            own = signature_headers(self.identity, method, target, body_sha256, now, relay=self.url) if signed else {}
+            return own | more_headers()
+
+        started = time.monotonic()
         delay_s, longest_s = self._backoff_s
         waited = clock_was_set = False
+        if self._first_s is not None and self._looks_up_names():
+            require_name(self.url, self._first_s)
         while True:
             if self.closed.is_set():
                 raise RelayUnreachable(f"The connection to the relay at {self.url} was closed.")
             refusal, pause_s = None, delay_s * self._rng.uniform(0.5, 1.0)
             try:
-                with self._send(method, target, body_sha256, body, wait_s, more_headers()) as response:
+                with self._send(method, target, body, wait_s, headers(), started) as response:
                     status = response.status_code
+                    raise_if_elsewhere(response, self.url, target)
                     if status == 401 and not clock_was_set and self._adopt_clock(response):
                         clock_was_set = True
                         continue
                     later_s = _retry_after_s(response)
                     if status < 300 or status in taken:
                         answer = take(response)
+                        self._first_s = None
                         if waited:
                             self._on_wait("")
                         return answer
                     if later_s is None and status < 500:
-                        raise _refusal(response)
-                    reason = f"it answers {status}"
+                        raise self._refusal(response)
+                    reason, advice = f"it answers {status}", ""
                     if later_s is not None:
-                        refusal, pause_s = _refusal(response), later_s * self._rng.uniform(1.0, 1.25)
+                        refusal, pause_s = self._refusal(response), later_s * self._rng.uniform(1.0, 1.25)
             except httpx.TransportError as error:
                 raise_if_not_trusted(error, self.url, self._cert)
-                reason = type(error).__name__
+                reason, advice = type(error).__name__, hint(error, self.url)
             except RuntimeError as error:  # httpx: the client was closed by another thread
                 if self.closed.is_set():
                     continue
                 raise RelayUnreachable(str(error)) from error
-            self._pause(deadline, pause_s, reason, refusal)
+            self._pause(started, pause_s, reason, refusal, advice)
             waited = True
             delay_s = min(2 * delay_s, longest_s)
 
@@ -150,12 +173,15 @@ class Connection:
 
     # --- inside ------------------------------------------------------------------------------------------------
 
-    def _pause(self, deadline: float, pause_s: float, reason: str, refusal: RelayRefused | None) -> None:
+    def _pause(
+        self, started: float, pause_s: float, reason: str, refusal: RelayRefused | None, advice: str = ""
+    ) -> None:
         """Say why, and wait; raises when patience is over. `refusal` is the relay's own sentence, if it had one."""
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
+        limit_s = self._patience_s if refusal or self._first_s is None else self._first_s
+        left_s = started + limit_s - time.monotonic()
+        if left_s <= 0 or (self._first_s is not None and not refusal and left_s < pause_s):
             raise refusal or RelayUnreachable(
-                f"The relay at {self.url} did not answer for {self._patience_s:g} s ({reason}). "
+                f"The relay at {self.url} did not answer for {limit_s:g} s ({reason}). {advice}{' ' if advice else ''}"
                 "Is it running, and is the address right?"
             )
         if refusal is None:
@@ -168,13 +194,11 @@ class Connection:
         self,
         method: str,
         target: str,
-        body_sha256: str,
         body: bytes | memoryview | None,
         wait_s: float,
-        more_headers: dict[str, str],
+        headers: dict[str, str],
+        started: float,
     ) -> Any:
-        now = self._clock() + self._clock_offset_s
-        headers = signature_headers(self.identity, method, target, body_sha256, now) | more_headers
         if body is not None:
             headers["content-length"] = str(len(body))
         return self._trusted().stream(
@@ -182,8 +206,33 @@ class Connection:
             self.url + target,
             headers=headers,
             content=None if body is None else _pieces(body),
-            timeout=httpx.Timeout(self._timeout_s, read=self._timeout_s + wait_s),
+            timeout=self._timeout(wait_s, started),
         )
+
+    def _timeout(self, wait_s: float, started: float) -> httpx.Timeout:
+        """How long each step of a request may take; an address that may be wrong gets what is left of its seconds."""
+        if self._first_s is not None:
+            left_s = max(0.5, started + self._first_s - time.monotonic())
+            return httpx.Timeout(left_s, connect=min(_CONNECT_S, left_s), read=left_s + wait_s)
+        connect_s = min(_CONNECT_S, self._timeout_s)
+        return httpx.Timeout(self._timeout_s, connect=connect_s, read=self._timeout_s + wait_s)
+
+    def _looks_up_names(self) -> bool:
+        """Whether this computer looks the relay's name up itself: an address needs nothing, a proxy does it."""
+        host = urlsplit(self.url).hostname or ""
+        return not (is_loopback(host) or re.fullmatch(r"[0-9.]+|.*:.*", host) or getproxies())
+
+    def _refusal(self, response: httpx.Response) -> RelayRefused:
+        try:
+            answer = parse_json(read_answer(response, 65536))
+            sentence = " ".join(str(answer[part]) for part in ("error", "do"))
+            sentence = "".join(c if c.isprintable() else "?" for c in sentence[:_SENTENCE_LIMIT])
+        except (WireError, KeyError, TypeError):
+            status = response.status_code
+            sentence = f"The relay answered {status} without a reason; is the address that of a fedart relay?"
+        for secret in self._hidden:
+            sentence = sentence.replace(secret, "...")
+        return RelayRefused(sentence, status=response.status_code)
 
     def _trusted(self) -> httpx.Client:
         """The client; with a fingerprint, only once the relay has shown the certificate that has it.
@@ -194,7 +243,11 @@ class Connection:
         if self._http is None:
             anyone = ssl.create_default_context()
             anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
-            with self._client(anyone) as stranger, stranger.stream("GET", f"{self.url}/healthz") as response:
+            limit = self._timeout(0.0, time.monotonic())
+            with (
+                self._client(anyone) as stranger,
+                stranger.stream("GET", f"{self.url}/healthz", timeout=limit) as response,
+            ):
                 shown: bytes = response.extensions["network_stream"].get_extra_info("ssl_object").getpeercert(True)
             if sha256_hex(shown) != self._cert:
                 raise RelayError(not_trusted(self.url, sha256_hex(shown), self._cert))
@@ -227,15 +280,6 @@ class Connection:
             return False
         self._clock_offset_s = offset_s
         return True
-
-
-def _refusal(response: httpx.Response) -> RelayRefused:
-    try:
-        answer = parse_json(read_answer(response, 65536))
-        sentence = f"{answer['error']} {answer['do']}"
-    except (WireError, KeyError, TypeError):
-        sentence = f"The relay answered {response.status_code} without a reason; is the address that of a fedart relay?"
-    return RelayRefused(sentence, status=response.status_code)
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:

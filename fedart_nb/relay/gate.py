@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from fedart_nb.relay.limits import Limits, Refused
 
-__all__ = ["Buckets", "Gate"]
+__all__ = ["Buckets", "Gate", "household"]
 
 _KEYS = 10_000  # members or addresses remembered at once: some MiB
 _BURST_S = 10  # seconds' worth of requests that a member may make at once
@@ -53,8 +53,7 @@ class Gate:
         self._trusted_proxies = trusted_proxies
         self._knocks = Buckets(per_s=limits.knocks_per_minute / 60, burst=limits.knocks_per_minute, clock=clock)
         self._requests = Buckets(per_s=limits.requests_per_s, burst=_BURST_S * limits.requests_per_s, clock=clock)
-        self._places = {"waiting": limits.waiting, "uploads": limits.uploads}
-        self._taken: dict[str, Counter[str]] = {name: Counter() for name in self._places}
+        self._places = {name: _Places(name, limits) for name in ("waiting", "uploads")}
 
     def knock(self, request: Request) -> None:
         """A request from somebody who need not be a member of anything."""
@@ -71,30 +70,71 @@ class Gate:
             raise Refused(429, "You ask too often.", "Wait.", retry_after_s=wait_s, reason="rate_member")
 
     @contextlib.contextmanager
-    def place(self, name: str, member_id: str) -> Iterator[None]:
-        """Hold one of the places "waiting" or "uploads" for the length of the block."""
-        taken, places = self._taken[name], self._places[name]
-        if taken.total() >= places or taken[member_id] >= max(2, places // 8):
-            raise Refused(503, "The relay is busy.", "Wait.", retry_after_s=_BUSY_S, reason=f"places_{name}")
-        taken[member_id] += 1
+    def place(self, name: str, member_id: str, room: str = "", address: str = "") -> Iterator[None]:
+        """Hold one of the places "waiting" or "uploads" for the length of the block: of the member's, the room's, the
+        address's and the relay's.
+        """
+        places = self._places[name]
+        keys = places.take(member_id, room, address)
         try:
             yield
         finally:
-            taken[member_id] -= 1
-            if not taken[member_id]:
-                del taken[member_id]
+            places.give_back(keys)
 
     def taken(self, name: str) -> int:
         """How many of the places are taken."""
-        return self._taken[name].total()
+        return self._places[name].total
 
     def peer(self, request: Request) -> str:
         """The address that a request comes from; of IPv6 the network of one household (/64)."""
         hops = [hop.strip() for hop in ",".join(request.headers.getlist("x-forwarded-for")).split(",") if hop.strip()]
         hops.append(request.client.host if request.client else "")
-        address = hops[max(0, len(hops) - 1 - self._trusted_proxies)][:64]
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return address
-        return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
+        return household(hops[max(0, len(hops) - 1 - self._trusted_proxies)][:64])
+
+
+class _Places:
+    """How many places of one kind each member, room and address holds."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.total = 0
+        self._name = name
+        self._limits = {kind: getattr(limits, f"{kind}_{name}") for kind in ("member", "room", "address")}
+        self._limit: int = getattr(limits, name)
+        self._taken: Counter[tuple[str, str]] = Counter()
+
+    def take(self, member_id: str, room: str, address: str) -> list[tuple[str, str]]:
+        keys = [(kind, key) for kind, key in (("member", member_id), ("room", room), ("address", address)) if key]
+        full = next((kind for kind, key in keys if self._taken[kind, key] >= self._limits[kind]), None)
+        if self.total >= self._limit:
+            full = "relay"
+        if full is not None:
+            whose = {"member": "You have", "room": "Your room has", "address": "Your address has"}.get(full)
+            error = "The relay is busy." if whose is None else f"The relay is busy. {whose} all places that it may."
+            raise Refused(503, error, "Wait.", retry_after_s=_BUSY_S, reason=f"places_{self._name}")
+        self.total += 1
+        self._taken.update(keys)
+        return keys
+
+    def give_back(self, keys: list[tuple[str, str]]) -> None:
+        self.total -= 1
+        for key in keys:
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
+
+
+def household(address: str) -> str:
+    """An address as it is counted: IPv4 as it is, of IPv6 the network of one household (/64).
+
+    >>> household("192.0.2.7"), household("2001:db8::1"), household("::ffff:192.0.2.7")
+    ('192.0.2.7', '2001:db8::/64', '192.0.2.7')
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from fedart_nb.errors import TooLarge, WireError
 from fedart_nb.relay.blobs import BlobStore, BlobWriter, PieceWriter
-from fedart_nb.relay.books import FOR_MEMBER, Books
+from fedart_nb.relay.books import Books
 from fedart_nb.relay.limits import Limits, Refused
 from fedart_nb.relay.signing import WINDOW_S, SignedRequest
 from fedart_nb.relay.uploads import Uploads
@@ -25,7 +25,13 @@ __all__ = ["INBOX_PAGE", "LOG_PAGE", "Mailbox", "StoredMessage"]
 INBOX_PAGE = 64  # messages in one answer: at 64 KiB each, never more than 4 MiB
 LOG_PAGE = 1000
 
-_INBOX = f"SELECT seq, data FROM messages WHERE room = ? AND seq > ? AND {FOR_MEMBER} ORDER BY seq LIMIT ?"  # noqa: S608
+# Each part is a range of the index by recipient, so that nobody's inbox takes longer for what others got.
+_PART = (
+    "SELECT seq FROM (SELECT seq FROM messages WHERE room = :room AND recipient = {} AND seq > :after "
+    "ORDER BY seq LIMIT :page)"
+)
+_SEQS = " UNION ALL ".join(_PART.format(who) for who in ("'all'", ":me", ":host"))
+_INBOX = f"SELECT seq, data FROM messages WHERE room = :room AND seq IN ({_SEQS}) ORDER BY seq LIMIT :page"  # noqa: S608
 
 
 class StoredMessage(NamedTuple):
@@ -47,7 +53,7 @@ class Mailbox:
     ) -> None:
         self.limits = limits or Limits()
         self.clock = clock
-        self._listeners: dict[str, set[Callable[[], None]]] = {}
+        self._listeners: dict[str, dict[str, set[Callable[[], None]]]] = {}  # room → member ("" for any) → whom to call
         self._books = Books(Path(folder), self.limits, clock)
         self._db, self._lock = self._books.db, self._books.lock
         self._uploads = Uploads(self._books, BlobStore(Path(folder)))
@@ -60,7 +66,7 @@ class Mailbox:
     def sweep(self) -> int:
         """Delete what nobody needs any more: idle rooms, half-done uploads, old nonces; returns how many rooms."""
         with self._lock:
-            self._db.execute("DELETE FROM nonces WHERE expires < ?", (self.clock(),))
+            self._books.forget_nonces(self.clock())
             return self._uploads.sweep()
 
     def totals(self) -> dict[str, int]:
@@ -87,12 +93,15 @@ class Mailbox:
         with self._lock:
             if room is not None:
                 self._books.require_member(room, request.member_id)
+                if not self._books.knows_as(room, request.member_id, request.relay):
+                    raise Refused(
+                        401,
+                        f"The request was signed for the relay at {request.relay[:200]}; you did not join this one as "
+                        "that.",
+                        "Use the address in your invite, or join again.",
+                    )
                 self._books.touch(room, now)
-            fresh = self._db.execute(
-                "INSERT OR IGNORE INTO nonces VALUES (?, ?, ?)",
-                (request.member_id, request.nonce, request.time_s + WINDOW_S + 1),
-            )
-            if not fresh.rowcount:
+            if not self._books.is_new(request.member_id, request.nonce, request.time_s + WINDOW_S + 1):
                 raise Refused(401, "This very request was made before.", "Sign a new one; a copied request is refused.")
 
     def require_member(self, room: str, member_id: str) -> None:
@@ -100,8 +109,13 @@ class Mailbox:
         with self._lock:
             self._books.require_member(room, member_id)
 
-    def create_room(self, room: str, token_sha256: str, public_key: bytes) -> None:
-        """Open a room whose host is the owner of `public_key`; again with the same values is no error."""
+    def create_room(
+        self, room: str, token_sha256: str, public_key: bytes, *, relay: str = "", address: str = ""
+    ) -> None:
+        """Open a room whose host is the owner of `public_key`; again with the same values is no error.
+
+        `relay`: by what address the host knows this relay; `address`: where the host is, as far as rooms are counted.
+        """
         host_id = identity_id(public_key)
         try:
             check_room(room)
@@ -110,18 +124,21 @@ class Mailbox:
         with self._books.transaction():
             known = self._db.execute("SELECT token_sha256, host_id FROM rooms WHERE room = ?", (room,)).fetchone()
             if known == (token_sha256, host_id):
+                self._books.know_as(room, host_id, relay)
                 return
             if known is not None:
                 raise Refused(409, f"The room {room!r} exists already.", "Choose another name.")
-            (rooms,) = self._db.execute("SELECT COUNT(*) FROM rooms").fetchone()
-            if rooms >= self.limits.rooms:
-                raise Refused(429, f"This relay holds {rooms} rooms, as many as it may.", "Raise its limit of rooms.")
+            self._books.note_opening(room, host_id, address)
             now = self.clock()
             self._db.execute("INSERT INTO rooms VALUES (?, ?, ?, 0, ?)", (room, token_sha256, host_id, now))
             self._db.execute("INSERT INTO members VALUES (?, ?, ?, ?)", (room, host_id, public_key, now))
+            self._books.know_as(room, host_id, relay)
 
-    def join(self, room: str, token: str, public_key: bytes) -> str:
-        """Make the owner of `public_key` a member; again is no error. Returns the host's id."""
+    def join(self, room: str, token: str, public_key: bytes, *, relay: str = "") -> str:
+        """Make the owner of `public_key` a member, who knows this relay by the address `relay`; again is no error.
+
+        Returns the host's id.
+        """
         member_id = identity_id(public_key)
         with self._books.transaction():
             known = self._db.execute("SELECT token_sha256, host_id FROM rooms WHERE room = ?", (room,)).fetchone()
@@ -131,11 +148,14 @@ class Mailbox:
             if not hmac.compare_digest(sha256_hex(token.encode()), token_sha256):
                 raise Refused(403, f"The token does not open the room {room!r}.", "Ask the host for the invite link.")
             if self._books.is_member(room, member_id):
+                if not self._books.knows_as(room, member_id, relay):
+                    self._books.know_as(room, member_id, relay)
                 return str(host_id)
             (members,) = self._db.execute("SELECT COUNT(*) FROM members WHERE room = ?", (room,)).fetchone()
             if members >= self.limits.members:
                 raise Refused(429, f"The room {room!r} is full: it has {members} members.", "Ask the host for another.")
             self._db.execute("INSERT INTO members VALUES (?, ?, ?, ?)", (room, member_id, public_key, self.clock()))
+            self._books.know_as(room, member_id, relay)
             return str(host_id)
 
     # --- messages ----------------------------------------------------------------------------------------------
@@ -180,32 +200,35 @@ class Mailbox:
                 [(room, ref.sha256, envelope.recipient, seq) for ref in envelope.attachment_refs],
             )
             self._books.charge(room, member_id, len(data))
-        self._wake(room)
+        self._wake(room, host_id if envelope.recipient == "host" else envelope.recipient)
         return seq
 
     def inbox(self, room: str, member_id: str, after: int) -> list[StoredMessage]:
         """The next messages for this member with seq > `after`, oldest first, at most INBOX_PAGE."""
         with self._lock:
             host_id = self._books.require_member(room, member_id)
-            rows = self._db.execute(
-                _INBOX,
-                (room, after, member_id, member_id == host_id, INBOX_PAGE),
-            ).fetchall()
+            host = "host" if member_id == host_id else "all"
+            asked = {"room": room, "after": after, "me": member_id, "host": host, "page": INBOX_PAGE}
+            rows = self._db.execute(_INBOX, asked).fetchall()
         return [StoredMessage(seq, bytes(data)) for seq, data in rows]
 
-    def listen(self, room: str, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` (from the posting thread) after each new message of `room`; returns a function that ends it.
+    def listen(self, room: str, callback: Callable[[], None], member_id: str = "") -> Callable[[], None]:
+        """Call `callback` (from the posting thread) after each new message of `room` that is for this member.
 
-        To miss nothing: listen first, then look into the inbox, then wait.
+        Without a member: after every message. Returns a function that ends it. To miss nothing: listen first, then look
+        into the inbox, then wait.
         """
         with self._lock:
-            self._listeners.setdefault(room, set()).add(callback)
+            self._listeners.setdefault(room, {}).setdefault(member_id, set()).add(callback)
 
         def stop() -> None:
             with self._lock:
-                waiting = self._listeners.get(room, set())
+                members = self._listeners.get(room, {})
+                waiting = members.get(member_id, set())
                 waiting.discard(callback)
                 if not waiting:
+                    members.pop(member_id, None)
+                if not members:
                     self._listeners.pop(room, None)
 
         return stop
@@ -282,9 +305,11 @@ class Mailbox:
                     "Upload it first, then send the message.",
                 )
 
-    def _wake(self, room: str) -> None:
+    def _wake(self, room: str, recipient: str) -> None:
         with self._lock:
-            waiting = tuple(self._listeners.get(room, ()))
+            members = self._listeners.get(room, {})
+            heard = members if recipient == "all" else ("", recipient)
+            waiting = [callback for member_id in heard for callback in members.get(member_id, ())]
         for callback in waiting:
             callback()
 

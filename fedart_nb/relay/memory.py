@@ -109,7 +109,7 @@ class MemoryTransport:
     def receive(self, after: int, wait_s: float) -> list[Delivered]:
         """Messages for this member with seq > `after`; waits up to `wait_s` seconds for the first."""
         deadline = time.monotonic() + wait_s
-        stop = self._mailbox.listen(self.room, self._ring)
+        stop = self._mailbox.listen(self.room, self._ring, self.identity.id)
         try:
             while True:
                 self._require_open()

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from fedart_nb.errors import WireError
-from fedart_nb.relay.limits import Refused
+from fedart_nb.relay.limits import Limits, Refused
 from fedart_nb.relay.signing import SignedRequest, read_signature
 from fedart_nb.relay.wire import HEADER_LIMIT_BYTES, parse_json
 from fedart_nb.secagg.identity import identity_id
@@ -27,7 +27,6 @@ __all__ = [
     "small_body",
 ]
 
-_SILENCE_LIMIT_S = 30.0  # a body must go on within this
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -61,18 +60,24 @@ def _unsigned() -> Refused:
 
 
 async def body_chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. Who sends nothing for a while is cut off, so that nobody holds a place for ever."""
+    """The body as it comes. It must come at a least rate, some seconds aside: the whole of it has a deadline."""
+    limits: Limits = request.app.state.mailbox.limits
+    loop = asyncio.get_running_loop()
     chunks = aiter(request.stream())
+    left_s = float(limits.body_s)
     while True:
+        started = loop.time()
         try:
-            async with asyncio.timeout(_SILENCE_LIMIT_S):
+            async with asyncio.timeout(left_s):
                 chunk = await anext(chunks)
         except StopAsyncIteration:
             return
         except TimeoutError as error:
-            raise Refused(408, f"Nothing came for {_SILENCE_LIMIT_S:g} s.", "Send it again.") from error
+            sentence = f"The body came slower than {limits.rate_bytes} bytes a second."
+            raise Refused(408, sentence, "Send it again over a faster network.") from error
         except ClientDisconnect as error:
             raise Refused(400, "The request broke off.", "Send it again.", reason="broken_off") from error
+        left_s += len(chunk) / limits.rate_bytes - (loop.time() - started)
         request.app.state.metrics.count("bytes_total", len(chunk), direction="in")
         yield chunk
 

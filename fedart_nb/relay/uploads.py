@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fedart_nb.relay.blobs import BlobStore, BlobWriter, PieceWriter, sha256_of_file
@@ -16,7 +18,7 @@ _UNFINISHED_S = 3600.0  # after which a half-done upload is forgotten
 _BUSY_S = 1.0
 _VISIBLE = (
     "SELECT size_bytes FROM blobs WHERE room = ? AND sha256 = ? AND (owner = ? OR EXISTS (SELECT 1 FROM attached "  # noqa: S608
-    f"WHERE attached.room = blobs.room AND attached.sha256 = blobs.sha256 AND {FOR_MEMBER}))"
+    f"WHERE attached.room = blobs.room AND attached.sha256 = blobs.sha256 AND attached.{FOR_MEMBER}))"
 )
 _Key = tuple[str, str, str]  # room, owner, sha256
 
@@ -61,7 +63,7 @@ class Uploads:
             with books.lock:
                 books.reserve(room, member_id, -reserved_bytes)
                 if stored_bytes is not None:
-                    with books.transaction():
+                    with self._without_orphan(sha256), books.transaction():
                         self._enter(room, member_id, sha256, stored_bytes, incoming)
 
         return BlobWriter(
@@ -111,6 +113,11 @@ class Uploads:
                 self._writing.discard(key)
 
         limit = min(PIECE_BYTES, size_bytes - offset)
+        try:
+            self._store.cut(name, received)  # a piece that the books never took, because the disk was full
+        except OSError:
+            self._writing.discard(key)
+            raise
         return PieceWriter(self._store.incoming(name), piece_sha256, limit_bytes=limit, settle=settle)
 
     def find(self, room: str, member_id: str, sha256: str) -> tuple[Path, int]:
@@ -160,6 +167,16 @@ class Uploads:
 
     # --- inside ------------------------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def _without_orphan(self, sha256: str) -> Iterator[None]:
+        """Where the books do not take a blob, its file does not stay either."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error, OSError), self._books.lock:
+                self._unlink_orphans([sha256])
+            raise
+
     def _unlink_orphans(self, blobs: Iterable[str]) -> None:
         """Remove the files of those blobs that are in nobody's books any more."""
         for sha256 in set(blobs):
@@ -195,7 +212,7 @@ class Uploads:
         incoming = self._store.incoming(name)
         fits = sha256_of_file(incoming) == sha256
         try:
-            with books.transaction():
+            with self._without_orphan(sha256), books.transaction():
                 self._forget(*key)
                 if fits:
                     self._enter(room, member_id, sha256, size_bytes, incoming)

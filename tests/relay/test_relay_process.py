@@ -106,8 +106,8 @@ def test_what_was_answered_before_a_kill_is_never_lost(start: Callable[..., Rela
     assert answered == list(range(1, len(answered) + 1))
 
 
-def raw_request(identity: Identity, method: str, target: str, body_sha256: str, *more: str) -> bytes:
-    signed = signature_headers(identity, method, target, body_sha256, time.time())
+def raw_request(identity: Identity, url: str, method: str, target: str, body_sha256: str, *more: str) -> bytes:
+    signed = signature_headers(identity, method, target, body_sha256, time.time(), relay=url)
     headers = ["host: relay", *(f"{name}: {value}" for name, value in signed.items()), *more]
     return "\r\n".join([f"{method} {target} HTTP/1.1", *headers, "", ""]).encode()
 
@@ -122,7 +122,7 @@ def read_until(raw: socket.socket, end: bytes) -> bytes:
 def test_sigterm_ends_it_well_although_somebody_waits(start: Callable[..., Relay]) -> None:
     relay = start()
     invite = create_room(relay.url, HOST)
-    waiting = raw_request(HOST, "GET", f"/v1/rooms/{invite.room}/inbox?after=0&wait=25", EMPTY_SHA256)
+    waiting = raw_request(HOST, relay.url, "GET", f"/v1/rooms/{invite.room}/inbox?after=0&wait=25", EMPTY_SHA256)
     with socket.create_connection(("127.0.0.1", relay.port), timeout=DEADLINE_S) as raw:
         raw.sendall(b"GET /healthz HTTP/1.1\r\nhost: relay\r\n\r\n" + waiting)
         assert b"200 OK" in read_until(raw, b"}")  # once this is answered, the one behind it is being worked on
@@ -150,7 +150,7 @@ def test_ten_gib_announced_are_refused_although_not_a_byte_was_sent(
     relay = start()
     invite = create_room(relay.url, HOST)
     announced = f"content-length: {10 * 2**30}"
-    request = raw_request(HOST, method, f"/v1/rooms/{invite.room}/{place}", "0" * 64, announced)
+    request = raw_request(HOST, relay.url, method, f"/v1/rooms/{invite.room}/{place}", "0" * 64, announced)
     with socket.create_connection(("127.0.0.1", relay.port), timeout=DEADLINE_S) as raw:
         raw.sendall(request)
         answer = read_until(raw, b"}")

@@ -39,9 +39,10 @@ class Caller:
     http: Any
     clock: Clock
     identity: Identity = field(default_factory=Identity.generate)
+    relay: str = "http://relay.example"
 
     def signed(self, method: str, target: str, body_sha256: str = EMPTY_SHA256) -> dict[str, str]:
-        return signature_headers(self.identity, method, target, body_sha256, self.clock())
+        return signature_headers(self.identity, method, target, body_sha256, self.clock(), relay=self.relay)
 
     def get(self, target: str) -> Any:
         return self.http.get(target, headers=self.signed("GET", target))
@@ -104,7 +105,9 @@ class LyingRelay:
         class Handler(BaseHTTPRequestHandler):
             def _answer(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
-                verb = self.path.partition("?")[0].split("/")[4 if self.path.count("/") > 3 else 2]
+                verb = self.path.partition("?")[0].split("/")[
+                    min(self.path.count("/"), 4 if self.path.count("/") > 3 else 2)
+                ]
                 outer.asked.append(verb)
                 answers = outer.script[verb]
                 status, body = answers.pop(0) if len(answers) > 1 else answers[0]

@@ -150,7 +150,7 @@ def test_a_member_has_a_quota_and_the_host_has_the_rooms(tmp_path: Path, clock: 
 
 
 def test_a_room_that_nobody_uses_is_deleted_with_its_blobs(tmp_path: Path, clock: Clock) -> None:
-    limits = Limits(keep_days=2)
+    limits = Limits(keep_days=2, keep_empty_minutes=10_000)
     with relay(tmp_path, clock, limits, sweep_s=0.01) as http:
         host, other = Caller(http, clock), Caller(http, clock)
         host.create()

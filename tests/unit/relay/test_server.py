@@ -15,6 +15,7 @@ import fedart_nb.relay
 from fedart_nb.errors import RelayError
 from fedart_nb.relay import Limits, RelayClient, create_room, serve_in_thread
 from fedart_nb.relay.__main__ import main
+from fedart_nb.relay.limits import option_of
 from fedart_nb.secagg import Identity
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ def test_every_limit_is_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[
         main(["--help"])
     shown = capsys.readouterr().out
     for limit in fields(Limits):
-        name = limit.name.replace("_", "-")
-        assert f"--{name} N" in shown or f"--max-{name} N" in shown
+        assert f"{option_of(limit.name)} N" in shown
     assert main(["--data", str(tmp_path), "--max-members", "513"]) == 2
     assert "at most 512" in capsys.readouterr().err
     assert main(["--data", str(tmp_path), "--keep-days", "0"]) == 2
