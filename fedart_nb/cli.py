@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from fedart_nb import __version__, course, settings
 from fedart_nb.errors import FedArtError
+from fedart_nb.files import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lab_parser = commands.add_parser("lab", help="open the notebooks in JupyterLab", description="Open the notebooks.")
     lab_parser.add_argument(
         "folder",
-        type=Path,
+        type=user_path,
         nargs="?",
         default=WORK_FOLDER,
         metavar="FOLDER",
@@ -134,9 +135,13 @@ def lab(folder: Path = Path(WORK_FOLDER), *, port: int = 8888, browser: bool = T
     ]
     if not with_relay:
         return _foreground(command, environment)
+    from fedart_nb.migration import move_old_files
     from fedart_nb.relay.process import relay_process
 
-    with relay_process(settings.cache_folder() / "relay") as url:
+    if told := move_old_files():
+        print(told, flush=True)
+
+    with relay_process(settings.data_folder() / "relay") as url:
         print(f"The relay listens at {url}", flush=True)
         return _foreground(command, environment | {"FEDART_RELAY": url})
 
@@ -158,6 +163,7 @@ def check() -> int:
         ("kernel runs on", location),
         ("your own art", "stays at home: use the sample art here" if is_shared else "may be loaded: it stays here"),
         ("backbone", f"{weights / 1e6:.1f} MB embedded" if weights else "MISSING: install the package again"),
+        ("data folder", f"{settings.data_folder()} (keys, sessions, receipts and ledgers)"),
         ("cache folder", str(settings.cache_folder())),
         ("licence", f"{_licence()} for the code; each picture's own in fedart_nb/art/samples"),
     ]

@@ -16,6 +16,8 @@
     │   ├── BudgetExceeded    training would cost more than is left      → more noise, fewer steps, a larger budget
     │   └── LedgerError       a ledger is damaged or was changed         → what the message says; nothing is trained
     ├── ConsentError        a choice that cannot be made, or receipts that are not whole → what the message says
+    ├── StorageError        a file cannot be written or read             → make room on the disk, or mend its rights
+    │   └── SessionInUse      another kernel has the session open        → close it there, or take another name
     ├── AttackError         an attack cannot be set up like this         → another view, or other knowledge
     ├── MeasureError        pictures or features cannot be measured      → give what the message expects
     └── MissingExtra        an optional library is not installed         → the pip line in the message
@@ -42,6 +44,8 @@ __all__ = [
     "RelayUnreachable",
     "RoundError",
     "SecAggError",
+    "SessionInUse",
+    "StorageError",
     "TooLarge",
     "TrainingError",
     "WireError",
@@ -114,6 +118,14 @@ class LedgerError(PrivacyError):
 
 class ConsentError(FedArtError):
     """A choice that cannot be made now, or receipts of consent that are damaged; nothing was sent."""
+
+
+class StorageError(FedArtError, OSError):
+    """A file or folder cannot be written, made or read; what was there before is untouched."""
+
+
+class SessionInUse(StorageError):
+    """Another kernel has this session's folder open, or it is the session of another name."""
 
 
 class AttackError(FedArtError):

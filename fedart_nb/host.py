@@ -12,14 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import settings
 from .admission import Admission, Guest, Ticket
 from .cancelling import abandonable
 from .diffusion import Adapter, AdapterConfig, Backbone, initial_adapter
 from .errors import RelayRefused, RoundError
 from .events import Joined, Note, RoundClosed, RoundOpened, Waiting
-from .files import folder_name, write_private
+from .files import write_private
+from .folder_lock import FolderLock
 from .lobby import Admit, Lobby
+from .migration import host_folder
 from .names import checked_name
 from .privacy.distributed import SkellamSum, solve_skellam
 from .privacy.planning import default_delta
@@ -53,7 +54,7 @@ class Host:
 
     Args:
         name: shown to the room.
-        folder: where identity, rounds and the shared adapter are kept; `<cache>/hosts/<name>` by default.
+        folder: where identity, rounds and the shared adapter are kept; in the user's data folder by default.
         backbone: the embedded one by default; needed once, to make the first shared adapter.
 
     Example:
@@ -65,8 +66,8 @@ class Host:
 
     def __init__(self, name: str, *, folder: str | Path | None = None, backbone: Backbone | None = None) -> None:
         self.name = checked_name(name)
-        self.folder = Path(folder) if folder else settings.cache_folder() / "hosts" / folder_name(self.name)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = host_folder(self.name, folder)
+        self._in_use = FolderLock(self.folder, title=f"The host {self.name!r}")
         self.identity = Identity.load_or_create(self.folder / "identity.key")
         self.invite: Invite | None = None
         self.transport: Transport | None = None

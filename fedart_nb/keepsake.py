@@ -16,6 +16,7 @@ from PIL import Image
 
 from .diffusion import Adapter, anchor_of, denoising_loss, draw
 from .errors import ArtError
+from .files import user_path
 from .session import Session
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Keepsake:
 
     def save(self, folder: str | Path) -> Path:
         """Write `keepsake.json` and the pictures as PNG files; returns the folder."""
-        folder = Path(folder)
+        folder = user_path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for stage, pictures in self.pictures.items():
             for index, picture in enumerate(pictures):
@@ -114,7 +115,7 @@ class Keepsake:
         Raises:
             ArtError: a file is missing, damaged, or names pictures outside the folder.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         try:
             numbers = json.loads((folder / "keepsake.json").read_text(encoding="utf-8"))
             pictures = {}

@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from . import __version__
 from .errors import ArtError
+from .files import user_path
 
 __all__ = ["Recipe", "read_recipe", "save_picture"]
 
@@ -95,7 +96,7 @@ def save_picture(path: str | Path, picture: NDArray[np.uint8], recipe: Recipe) -
         >>> read_recipe("fox.png") == recipe
         True
     """
-    path = Path(path)
+    path = user_path(path)
     if path.exists():
         raise ArtError(f"{str(path)!r} exists already, and is kept. Choose another name.")
     note = PngImagePlugin.PngInfo()
@@ -118,7 +119,7 @@ def read_recipe(path: str | Path) -> Recipe:
         ArtError: no PNG file, no recipe in it, or a recipe that does not fit its format.
     """
     try:
-        with Image.open(Path(path), formats=["PNG"]) as image:
+        with Image.open(user_path(path), formats=["PNG"]) as image:
             text = image.info.get(_KEYWORD)
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         said = getattr(error, "strerror", None) or "it is no PNG file"

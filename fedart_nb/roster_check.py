@@ -11,7 +11,7 @@ from typing import Literal
 
 from .errors import FedArtError, RoundError
 from .events import Note, Waiting
-from .files import write_private
+from .files import set_aside, write_private
 from .relay import Envelope
 from .rounds import ArtistSide
 from .rounds.roster import Pins, RosterShown
@@ -188,11 +188,7 @@ class RosterCheck:
         except FileNotFoundError:
             return Pins()
         except (OSError, ValueError, RecursionError, RoundError):
-            aside = self.path.with_suffix(".damaged")
-            try:
-                self.path.replace(aside)
-            except OSError:
-                aside = self.path
+            aside = set_aside(self.path)
             self.notes.append(
                 f"The file with the artists whom you confirmed cannot be read and was set aside as {str(aside)!r}. "
                 "You are asked about everybody again."

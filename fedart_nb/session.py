@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from . import settings
 from .attacks.view import ServerView
 from .cancelling import abandonable
-from .consent import Choice, Consent, How, Leaving
+from .consent import Choice, How, Leaving
 from .diffusion import (
     ANCHOR,
     PERSONAL,
@@ -66,7 +66,7 @@ from .events import (
     UpdateSent,
     Waiting,
 )
-from .files import FolderKeeper, folder_name, write_private
+from .files import write_private
 from .names import checked_name
 from .privacy.accounting import Mechanism
 from .privacy.artist import ArtistPrivacy, ledger_places
@@ -83,7 +83,6 @@ from .rounds import (
     Task,
     held_of,
     leaving_of,
-    metadata_of,
     norm,
     pack,
     promise_of,
@@ -96,8 +95,8 @@ from .rounds.gains import Gains, addends, asked
 from .rounds.rest import Followed, taken_out, taken_out_after
 from .rounds.roster import RosterShown
 from .rounds.tensors import Tensors
-from .secagg.identity import Identity
 from .secagg.safety import SafetyNumber
+from .session_store import SessionStore
 
 if TYPE_CHECKING:
     from .art import ArtSet
@@ -112,8 +111,6 @@ _LIMIT_BYTES = 512 * 1024 * 1024
 
 #: Where training that never leaves the kernel is accounted, if it is.
 _PERSONAL = "personal"
-#: What takes this artist's own share out of the shared adapter.
-_WITHOUT_ME = "without-me.safetensors"
 
 #: Answers what is about to leave: a `Choice`, or whether to contribute.
 _Ask = Callable[[Leaving], Choice | bool]
@@ -144,9 +141,10 @@ class Session:
 
     Args:
         name: shown to the room.
-        folder: where identity, adapters and progress are kept; `<cache>/sessions/<name>` by default. Pictures are not
-            copied there.
+        folder: where identity, adapters and progress are kept; one of its own for each name, in the user's data
+            folder, by default. Pictures are not copied there. It is open in one kernel at a time (`close`).
         backbone: the embedded one by default, loaded when first needed.
+        throwaway: keep nothing, for a lesson: the folder is a temporary one, and what is spent here counts here alone.
 
     Attributes:
         consent: what this artist agreed to (`Consent`). Nothing of a round leaves without a choice.
@@ -161,20 +159,26 @@ class Session:
         ...     print(event)
     """
 
-    def __init__(self, name: str, *, folder: str | Path | None = None, backbone: Backbone | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        folder: str | Path | None = None,
+        backbone: Backbone | None = None,
+        throwaway: bool = False,
+    ) -> None:
         self.name = checked_name(name)
-        self.folder = Path(folder) if folder else settings.cache_folder() / "sessions" / folder_name(self.name)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.identity = Identity.load_or_create(self.folder / "identity.key")
-        self.consent = Consent(self.folder, self.identity)
-        self.personal: Adapter | None = self._read_adapter("personal")
-        self.shared: Adapter | None = self._read_adapter("shared")
+        self.store = SessionStore(self.name, folder, throwaway=throwaway)
+        self.folder, self.identity = self.store.folder, self.store.identity
+        self.consent = self.store.consent()
+        self.personal: Adapter | None = self.store.adapter("personal")
+        self.shared: Adapter | None = self.store.adapter("shared")
         self.transport: Transport | None = None
         self.invite: Invite | None = None
         self.privacy: PicturePrivacy | ArtistPrivacy | None = None
         self.side: ArtistSide | None = None
         self.people: RosterCheck | None = None
-        self.bytes_sent: int = self._read_room().get("bytes_sent", 0)
+        self.bytes_sent: int = self.store.room().get("bytes_sent", 0)
         self._backbone = backbone
         self._art: ArtSet | None = None
         self._latents: dict[tuple[int, int, str], LatentSet] = {}
@@ -186,6 +190,15 @@ class Session:
     def __repr__(self) -> str:
         art = f"{len(self._art)} pictures" if self._art is not None else "no art yet"
         return f"Session({self.name!r}, {art}, id {self.identity.id[:8]})"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was found damaged, moved or set aside in this session's folder, as sentences."""
+        return tuple(self.store.warnings)
+
+    def close(self) -> None:
+        """Let another kernel open this session; one that is thrown away is deleted."""
+        self.store.close()
 
     @property
     def art(self) -> ArtSet | None:
@@ -271,16 +284,16 @@ class Session:
                 if isinstance(event, Step):
                     unfinished = event.state
                     if config.validate_every and event.index % config.validate_every == 0:
-                        event.state.save(self.folder / "personal.state")
+                        self.store.save_training(event.state, or_tell=True)
                 else:
                     unfinished = None
                     self.personal = event.adapter
-                    self.personal.save(self.folder / "personal")
-                    (self.folder / "personal.state").unlink(missing_ok=True)
+                    self.store.save_adapter("personal", event.adapter)
+                    self.store.forget_training()
                 yield event
         finally:
             if unfinished is not None:
-                unfinished.save(self.folder / "personal.state")
+                self.store.save_training(unfinished)
 
     def ledger(self, room: str | None = None, *, unit: Unit | None = None) -> Ledger:
         """What was spent in a room, the one that this session is in by default ("personal": for personal adapters).
@@ -331,8 +344,7 @@ class Session:
     @property
     def resumable(self) -> TrainState | None:
         """The last saved state of an unfinished `train_personal`, or None."""
-        path = self.folder / "personal.state"
-        return TrainState.load(path) if path.exists() else None
+        return self.store.training()
 
     def rest_of_world(self) -> Adapter:
         """The shared adapter less what this artist added to it: the others' mean, worked out in this kernel.
@@ -345,8 +357,7 @@ class Session:
         """
         if self.shared is None:
             raise RoundError("There is no shared adapter yet, so nothing to take yourself out of. Join a room first.")
-        path = self.folder / _WITHOUT_ME
-        change = taken_out(path.read_bytes() if path.exists() else b"", self.shared.digest)
+        change = taken_out(self.store.without_me(self.shared.digest), self.shared.digest)
         return self.shared.plus(change)
 
     def export(
@@ -442,34 +453,41 @@ class Session:
         """
         link: Invite | None = None
         if transport is None:
-            text = invite or self._read_room().get("invite")
+            text = invite or self.store.room().get("invite")
             if not text:
                 raise RoundError("No invite was given, and this session has not been in a room yet. Ask the host.")
             link = text if isinstance(text, Invite) else Invite.parse(text)
             transport = RelayClient(link, self.identity)
+        room = f"{transport.room}-{transport.host_id[:16]}"
+        people = RosterCheck(self.folder / "rosters", room, self.identity.id)
+        known = self.store.room(room)
+        side = self._side_in(transport, link, people)
+        if (known.get("room"), known.get("host")) == (transport.room, transport.host_id):
+            try:
+                side.restore(known["side"])
+            except (FedArtError, AttributeError, LookupError, TypeError, ValueError):
+                self.store.room_is_damaged(room)
+                side = self._side_in(transport, link, people)
+        transport.send(side.hello(), self.identity)  # a room that refuses leaves this session as it was
+        self.store.keep_room()
+        self.invite, self.transport, self.side, self._cursor, self.people = link, transport, side, 0, people
+        self.consent.room = self._room_id()
+        self._write_room()
+        return Joined(transport.room, self.name)
+
+    def _side_in(self, transport: Transport, link: Invite | None, people: RosterCheck) -> ArtistSide:
         side = ArtistSide(
             room=transport.room,
             host=transport.host_id,
             identity=self.identity,
             name=self.name,
             backbone_sha256=self.backbone.sha256,
-            keeper=FolderKeeper(self.folder / "rounds"),
+            keeper=self.store.keeper(),
             pay=self._pay_for_noise,
             proof=link.proof(self.identity.id) if link else "",
         )
-        side.check_shared = self._check_shared
-        room = f"{transport.room}-{transport.host_id[:16]}"
-        people = RosterCheck(self.folder / "rosters", room, self.identity.id)
-        side.pins = people.pins
-        known = self._read_room(room)
-        if (known.get("room"), known.get("host")) == (transport.room, transport.host_id):
-            side.restore(known["side"])
-        transport.send(side.hello(), self.identity)  # a room that refuses leaves this session as it was
-        self._set_aside_room()
-        self.invite, self.transport, self.side, self._cursor, self.people = link, transport, side, 0, people
-        self.consent.room = self._room_id()
-        self._write_room()
-        return Joined(transport.room, self.name)
+        side.check_shared, side.pins = self._check_shared, people.pins
+        return side
 
     def rounds(
         self,
@@ -505,6 +523,9 @@ class Session:
         if side.closed and not side.left:  # a host that went back because somebody withdrew opens its room again
             yield from self._heard(abandonable(partial(transport.receive, self._cursor, _POLL_S)))
         while not side.closed and not (until_round and side.rounds_done >= until_round):
+            if not self.store.is_newest:
+                yield Note("This session was opened again in another tab or cell; this one stops here.", "warning")
+                return
             unfinished = side.needs_answer() or side.task is not None  # this generator was stopped in the middle before
             wait_s = 0 if unfinished else _POLL_S if side.question is None else _LOOK_S
             delivered = abandonable(partial(transport.receive, self._cursor, wait_s))
@@ -635,19 +656,25 @@ class Session:
             "your update in the clear": ServerView.of(_shaped(sent.update, like), shared, sha, **facts),
         }
 
-    def leave(self, *, withdraw: bool = False) -> None:
-        """Leave the room; pictures and adapters stay.
+    def leave(self, *, withdraw: bool = False) -> str:
+        """Leave the room; pictures and adapters stay. Returns what was deleted in this kernel, as a sentence.
 
         `withdraw` asks the room, under this artist's signature, to go back to before their first round and train the
-        rest again without them (`Host.rounds`), and the relay to delete what they uploaded. A relay or a participant
+        rest again without them (`Host.rounds`), and the relay to delete what they uploaded. In this kernel the updates
+        in the clear are deleted, with all that is known of them and the secrets of every try. A relay or a participant
         that kept copies cannot be made to forget them.
         """
         side, transport = self._in_room()
         self.consent.depart("withdraw" if withdraw else "leave")
+        gone = ""
+        if withdraw:
+            self._sent = None
+            gone = self.store.withdraw()  # also where the relay cannot be reached
         transport.send(side.leave(withdraw=withdraw), self.identity)
         if withdraw:
             transport.drop()
-        self._set_aside_room()
+        self.store.keep_room()
+        return gone
 
     def what_leaves(self, plan: RoundPlan) -> Leaving:
         """What a round with this plan would take out of this kernel."""
@@ -675,7 +702,8 @@ class Session:
             unpaid = self._why_unpaid(plan) if choice == "contribute" else ""
             if choice in ("leave", "withdraw"):
                 yield Note(f"Round {plan.number}: you leave the room.")
-                self.leave(withdraw=choice == "withdraw")
+                if gone := self.leave(withdraw=choice == "withdraw"):
+                    yield Note(gone)
                 return False
             self.consent.choose(choice, how, leaving=leaving, pictures=self._trained_on())
             if unpaid:
@@ -783,9 +811,10 @@ class Session:
 
     def _usable(self, path: Path) -> bool:
         """Whether an update is there, and no picture that it was trained on was left out since."""
-        if not path.exists():
+        found = self.store.update(path)
+        if found is None:
             return False
-        if set(metadata_of(path.read_bytes()).get("trained_on", "").split()) <= set(self._trained_on()):
+        if set(found[1].get("trained_on", "").split()) <= set(self._trained_on()):
             return True
         path.unlink()
         return False
@@ -793,8 +822,10 @@ class Session:
     def _handed_over(self, plan: RoundPlan, path: Path, leaving: Leaving) -> list[Any]:
         """Mask an update, write down that it leaves, and send it; what happened, as events."""
         side, _ = self._in_room()
-        kept = path.read_bytes()
-        update, about = unpack(kept), metadata_of(kept)
+        found = self.store.update(path)
+        if found is None:
+            raise RoundError(f"The update of round {plan.number} is gone from {str(self.folder)!r}. Train it again.")
+        update, about = found
         try:
             warned = len(side.warnings)
             pictures, told = int(about["pictures"]), json.loads(about["metrics"])
@@ -851,10 +882,7 @@ class Session:
                 ledger = Ledger.open(path, artist=self.identity.id, room=room, witness=witness)
                 ledger.note(text, record=record)
                 return
-        notes = self.folder / "notes.jsonl"
-        kept = notes.read_bytes() if notes.exists() else b""
-        line = json.dumps({"room": room, "time": int(time.time()), "text": text, "record": dict(record or {})})
-        write_private(notes, kept + line.encode() + b"\n")
+        self.store.note(room, text, record or {})
 
     def _trained_update(
         self, plan: RoundPlan
@@ -969,16 +997,16 @@ class Session:
         )
 
     def _artist_ledger(self, wish: ArtistPrivacy, plan: RoundPlan) -> Ledger:
-        home, room = settings.cache_folder(), self._room_id()
+        home, room = self.store.folders.state, self._room_id()
         return wish.open_ledger(self.folder, home, artist=self.identity.id, room=room, delta=plan.delta)
 
     def _ledger_for(self, privacy: PicturePrivacy, room: str) -> Ledger:
         pictures = len(self.latents("train"))
-        home = settings.cache_folder()
+        home = self.store.folders.state
         return privacy.open_ledger(self.folder, home, artist=self.identity.id, room=room, pictures=pictures)
 
     def _ledger_places(self, room: str, unit: Unit = "picture") -> tuple[Path, Path]:
-        return ledger_places(self.folder, settings.cache_folder(), artist=self.identity.id, room=room, unit=unit)
+        return ledger_places(self.folder, self.store.folders.state, artist=self.identity.id, room=room, unit=unit)
 
     def _room_id(self) -> str:
         _, transport = self._in_room()
@@ -1010,7 +1038,7 @@ class Session:
             return
         was = self.shared
         self.shared = self._shared_of(side.shared).expanded()
-        self.shared.save(self.folder / "shared")
+        self.store.save_adapter("shared", self.shared)
         sent = None
         if self._sent is not None and self._sent.plan.number == envelope.round:
             plan, before = self._sent.plan, unpack(self._sent.before)
@@ -1026,10 +1054,9 @@ class Session:
             shared=hashlib.sha256(side.shared).hexdigest(),
             contributors=side.contributors,
         )
-        updates = list((self.folder / "rounds").glob(f"update-{envelope.round}-*.safetensors"))
-        self._keep_without_me(was, sent, unfollowed=bool(updates) and sent is None)
-        for path in updates:
-            path.unlink()
+        unfollowed = sent is None and self.store.has_update(envelope.round)
+        self._keep_without_me(was, sent, unfollowed=unfollowed)
+        self.store.forget_updates(number=envelope.round)
         total = envelope.body.get("total")
         total = total if isinstance(total, int) else envelope.round
         yield RoundClosed(envelope.round, total, side.contributors, self.shared, dict(side.metrics))
@@ -1041,19 +1068,17 @@ class Session:
         why = "An artist withdrew."
         self.consent.rewound(self._room_id(), side.plan.number, why=why, plan=side.plan.digest)
         self.shared = self._shared_of(side.shared).expanded()
-        self.shared.save(self.folder / "shared")
-        for path in (self.folder / "rounds").glob("update-*.safetensors"):
-            path.unlink()
+        self.store.save_adapter("shared", self.shared)
+        self.store.forget_updates()
 
     def _keep_without_me(self, was: Adapter | None, sent: Followed | None, *, unfollowed: bool) -> None:
         """Add a round to what `rest_of_world` takes out of the shared adapter; in this session's folder alone."""
         side, _ = self._in_room()
         assert self.shared is not None  # noqa: S101 - a result has just arrived
-        path = self.folder / _WITHOUT_ME
-        kept = path.read_bytes() if path.exists() and side.rounds_done > 1 else b""
-        reason = f"this kernel was restarted in round {side.rounds_done} and no longer knows its update" * unfollowed
         before = was.digest if was else ""
-        write_private(path, taken_out_after(kept, before, self.shared.digest, sent, why_not=reason))
+        kept = self.store.without_me(before) if side.rounds_done > 1 else b""
+        reason = f"this kernel was restarted in round {side.rounds_done} and no longer knows its update" * unfollowed
+        self.store.save_without_me(taken_out_after(kept, before, self.shared.digest, sent, why_not=reason))
 
     def _shared_of(self, data: bytes | None) -> Adapter:
         if data is None:
@@ -1078,25 +1103,6 @@ class Session:
             return None
         return self.latents("test")
 
-    def _read_adapter(self, name: str) -> Adapter | None:
-        folder = self.folder / name
-        return Adapter.load(folder) if folder.exists() else None
-
-    def _read_room(self, room: str = "") -> dict[str, Any]:
-        """What is kept of a room: of the one that this session is in, or was in before it went to another one."""
-        for path in (self.folder / "room.json", self.folder / "rooms" / f"{room}.json")[: 2 if room else 1]:
-            with contextlib.suppress(OSError, ValueError):
-                data = json.loads(path.read_text(encoding="utf-8"))
-                if isinstance(data, dict) and room in ("", _room_of(data)):
-                    return data
-        return {}
-
-    def _set_aside_room(self) -> None:
-        """Keep what is known of the room that is left for another one: who comes back has not forgotten its rounds."""
-        if kept := self._read_room():
-            (self.folder / "rooms").mkdir(exist_ok=True, mode=0o700)
-            (self.folder / "room.json").replace(self.folder / "rooms" / f"{_room_of(kept)}.json")
-
     def _write_room(self) -> None:
         side, transport = self._in_room()
         data = {
@@ -1107,11 +1113,7 @@ class Session:
         }
         if self.invite is not None:
             data["invite"] = str(self.invite)
-        write_private(self.folder / "room.json", json.dumps(data).encode())
-
-
-def _room_of(kept: Mapping[str, Any]) -> str:
-    return f"{kept.get('room')}-{str(kept.get('host'))[:16]}"
+        self.store.save_room(data)
 
 
 def _flat(tensors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:

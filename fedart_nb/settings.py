@@ -1,13 +1,22 @@
-"""Facts about this machine: device, threads, cache folder, fast mode; torch is imported only to find a device."""
+"""Facts about this machine: device, threads, folders, fast mode; torch is imported only to find a device."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from fedart_nb.files import cache_folder
+from fedart_nb.folders import cache_folder, data_folder
 
-__all__ = ["cache_folder", "cpu_limit", "device", "fast_bfloat16", "fast_mode", "kernel_location", "limit_threads"]
+__all__ = [
+    "cache_folder",
+    "cpu_limit",
+    "data_folder",
+    "device",
+    "fast_bfloat16",
+    "fast_mode",
+    "kernel_location",
+    "limit_threads",
+]
 
 
 def fast_mode() -> bool:

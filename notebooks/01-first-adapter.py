@@ -33,7 +33,7 @@
 # ## 1. The model, before you
 #
 # The **backbone** is the part that already knows how to draw, a little. It is tiny: 11 million numbers, trained on
-# 6,742 freely licensed emoji, icons, clip-art drawings and portraits. (The models behind the well-known picture
+# 6,273 freely licensed emoji, icons, clip-art drawings and portraits. (The models behind the well-known picture
 # generators are a hundred to a thousand times larger.) It has met cats and umbrellas. It has not met you.
 
 # %%
@@ -81,8 +81,8 @@ session.art
 # every 67 of the backbone.
 #
 # A fifth of your pictures are **held out**: never learnt from, only asked about. They answer the question that
-# matters: does this help with drawings the model has *not* seen? *Before you press Start: which will fall further,
-# the loss on the pictures it learns from, or the loss on those it never sees?*
+# matters: does this help with drawings the model has *not* seen? *Before you press Start: will the loss on those fall
+# all the way, or turn up again?* (Do not compare the heights of the two lines: training asks harder questions.)
 
 # %%
 training = TrainPanel(session, prompts=PROMPTS)
@@ -128,7 +128,8 @@ mixing
 # ## 5. A number to hold against the pictures
 #
 # Pictures persuade, so here is something that does not: the loss on your held-out drawings, with the same noise for
-# both. Lower is better. If it did not fall, the adapter has learnt your training pictures by heart, or nothing at all.
+# both: the two figures that the panel told. Lower is better. If it did not fall, the adapter has learnt your training
+# pictures by heart, or nothing at all.
 
 # %%
 losses = {

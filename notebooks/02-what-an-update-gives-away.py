@@ -60,21 +60,21 @@ lab
 
 # %%
 lab.replay() if lab.can_replay else lab.run().wait()
-print(lab.value.last)
+print(lab.verdict)
 
 # %% [markdown]
-# ## 3. This attack failed. That is not evidence of safety
+# ## 3. When an attack fails
 #
-# The same picture, another seed. This time the step fell on a noise level in the middle of the schedule, where the
-# network's answer depends on the picture in a tangled way. The same attack, the same number of tries:
+# The same picture, another seed. This time the step falls on a noise level in the middle of the schedule, where the
+# network's answer depends on the picture in a tangled way. The same attack:
 
 # %%
-other = InversionPanel(session, art=lab.art, picture=1, seed=0, tries=20 if FAST else 150, budget_s=60)
+other = InversionPanel(session, art=lab.art, picture=1, seed=0, tries=20 if FAST else 150, budget_s=60, short=True)
 other.run().wait()
 other
 
 # %% [markdown]
-# *Predict:* the picture did not come out. So is it safe to send this update?
+# *Predict:* say that the picture does not come out. Is it then safe to send this update?
 
 # %%
 Prediction(
@@ -84,25 +84,28 @@ Prediction(
 )
 
 # %%
-other.run("identify").wait()
-scored = other.value.last.score
-print(f"Identification, on the update that the pixel attack could not read: {scored}")
+picker = InversionPanel(session, art=lab.art, picture=1, seed=0, short=True)
+picker.run("identify").wait()
+print("Rebuilding:", other.verdict)
+print("Picking out:", picker.verdict)
 
 # %% [markdown]
 # To **rebuild** a picture and to **pick it out** are two different feats. The second needs far less: an update points,
 # on average, along the gradient of the picture that made it. More local steps make it easier, not harder.
 #
-# And attacks get better. Where a room trains the **whole model** and not an adapter, a layer's gradient spans the patches
-# that went into it, and the public layers before it say which picture has such patches: linear algebra, in seconds, where
-# matching gradients failed. Same picture, same seed, but now the attacker does **not** know the seed, nor the noise, nor
-# the timestep. (This program trains adapters of rank 4, whose gradients hold four mixtures of those patches; the attack
-# says so and stops. That is one more reason for adapters, not a proof.)
+# And attacks get better. Our first attacks rebuilt few pictures from rank-4 adapters; then an independent one reached
+# SSIM 0.77 (20 dB) on a first round's update in 166 CPU-seconds, still falling, with seed, caption and timestep known:
+# a second-order method in the span of 2,048 directions of public pictures (it is not in this lab yet).
+#
+# Where a room trains the **whole model** and not an adapter, linear algebra is enough: a layer's gradient spans the
+# patches that went into it, and the public layers before it say which picture has such patches. Same picture, same seed,
+# but now the attacker does **not** know the seed, nor the noise, nor the timestep:
 
 # %%
-other.board.set(ThreatModel("relay", "gradient", frozenset({"captions"})), "exact")
-other.run().wait()
-print(other.value.last)
-other
+exact = InversionPanel(session, art=lab.art, picture=1, seed=0, short=True)
+exact.board.set(ThreatModel("relay", "gradient", frozenset({"captions"})), "exact")
+exact.run().wait()
+exact
 
 # %% [markdown]
 # ## 4. Who attacks?
@@ -115,9 +118,10 @@ first = ThreatModel("relay", "lora", frozenset({"caption_list"}), first_round=Tr
 later = ThreatModel("relay", "lora", frozenset({"caption_list"}))
 print("first round:", first.why_not("captions"))
 print("later rounds:", later.why_not("captions") or "can be tried")
-lab.board.set(later, "captions")
-lab.run().wait()
-print(lab.value.last)
+reader = InversionPanel(session, art=lab.art, picture=1, short=True)
+reader.board.set(later, "captions")
+reader.run().wait()
+reader
 
 # %% [markdown]
 # ## 5. Defend
@@ -168,7 +172,8 @@ print(room.preflight.finding)
 
 # %% [markdown]
 # What really left was **masked**. Attack all three: the share that the relay holds, the sum that everybody got, and, for
-# comparison, the update in the clear, which only your kernel knows.
+# comparison, the update in the clear, which only your kernel knows. Read the sentences below the table: they are made from
+# its figures.
 
 # %%
 mine = InversionPanel(session, budget_s=24 if FAST else 90)

@@ -56,6 +56,7 @@ studio = HostPanel(
     rounds=2,
     steps=STEPS,
     min_artists=int(os.environ.get("FEDART_ARTISTS", "3")),
+    door=os.environ.get("FEDART_DOOR", "lobby"),  # you let people in by name; "open": whoever has the link
 )
 studio
 
@@ -105,7 +106,8 @@ alone = session.personal
 # words mean that host and relay show both of you the same people.
 
 # %% tags=["artist"]
-room = RoomPanel(session, invite=INVITE or str(studio.invite if studio else ""), ask=False)
+link = INVITE or str(studio.invite if studio else "")
+room = RoomPanel(session, invite=link, ask=False, confirm=os.environ.get("FEDART_CONFIRM", "ask"))
 room
 
 # %% tags=["artist"]

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from fedart_nb.errors import ConsentError
-from fedart_nb.files import locked, write_private
+from fedart_nb.files import is_secret, locked, private_folder, set_aside, write_private
 from fedart_nb.secagg.identity import Identity
 
 from .choices import CHOICES, Choice, How, Outcome
 from .influence import Influence, influence_of
 from .leaving import Leaving
-from .receipts import FORMAT, Fault, Receipt, check, lines_of, read_receipts, signed, write_receipts
+from .receipts import FORMAT, Fault, Receipt, check, lines_of, read_receipts, signed, whole_part, write_receipts
 from .statement import statement
 
 __all__ = ["Consent"]
@@ -234,6 +234,38 @@ class Consent:
             return None if not exported else Fault(1, "it is missing; the export has it.")
         return check(lines_of(self.path), artist=self._identity.id, holds=exported["receipts"] if exported else ())
 
+    def mend(self) -> str:
+        """Set a file aside that is not whole, and go on with the receipts before the damage; "" where nothing is wrong.
+
+        A standing consent among them ends: nobody knows whether it was taken back in what cannot be read.
+        """
+        told = []
+        with self._lock:
+            try:
+                self._read()
+            except ConsentError:
+                with self._held():
+                    whole = whole_part(self.path, artist=self._identity.id)
+                    kept = set_aside(self.path)
+                    if whole:
+                        write_receipts(self.path, whole)
+                told.append(
+                    f"{self.path.name} in {str(self.path.parent)!r} is damaged, and is kept as {kept.name}. Its first "
+                    f"{len(whole)} receipts are whole and stay; before the next round you are asked again."
+                )
+                room = self.room
+                for self.room in {str(r.body["room"]) for r in whole if r.kind == "choice"}:
+                    self.ask_again()
+                self.room = room
+            secret = self.path.with_name("consent.key")
+            if secret.exists() and not is_secret(secret.read_bytes()):
+                kept = set_aside(secret)
+                told.append(
+                    f"{secret.name} in {str(secret.parent)!r} is damaged, and is kept as {kept.name}. What your "
+                    "pictures influenced until now cannot be looked up any more."
+                )
+        return " ".join(told)
+
     def influence(self, picture: str) -> Influence:
         """What one picture has influenced so far, by its id."""
         return influence_of(self.receipts, self.mark(picture), picture)
@@ -332,7 +364,7 @@ class Consent:
             write_receipts(self.path, receipts)
 
     def _held(self) -> Any:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.path.parent)
         return locked(self.path.with_suffix(".lock"))
 
     def _read(self) -> list[Receipt]:

@@ -23,12 +23,30 @@ from fedart_nb.files import write_private
 from fedart_nb.privacy.chain import Link
 from fedart_nb.secagg.identity import Identity, identity_id, verify
 
-__all__ = ["FORMAT", "Fault", "Receipt", "check", "lines_of", "read_receipts", "room_name", "signed", "write_receipts"]
+__all__ = [
+    "FORMAT",
+    "Fault",
+    "Receipt",
+    "check",
+    "lines_of",
+    "read_receipts",
+    "room_name",
+    "signed",
+    "whole_part",
+    "write_receipts",
+]
 
 FORMAT = 1
 _DOMAIN = b"fedart-nb consent receipt 1\n"
 _START = "0" * 64
 _HOST_ID = re.compile(r"-[0-9a-f]{16}$")
+#: What a line of each kind says at least, and of which type.
+_SAYS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "opened": {"artist": str, "key": str, "time": str},
+    "pictures": {"set": str, "marks": list},
+    "choice": {"room": str, "round": int, "plan": str, "choice": str, "how": str, "time": str},
+    "outcome": {"room": str, "round": int, "plan": str, "outcome": str, "pictures": str, "time": str},
+}
 _LIMIT_BYTES = 64 * 1024 * 1024
 
 
@@ -109,7 +127,8 @@ def check(
             body, told, claimed = line["body"], line["previous"], line["hash"]
             signature = bytes.fromhex(line["signature"])
             actual = Link(body, told).hash
-        except (KeyError, TypeError, ValueError):
+            said = body.get("kind") is not None and _complete(body)
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             return Fault(number, "it is no receipt, or half of one.")
         if number == 1:
             try:
@@ -125,6 +144,8 @@ def check(
             return Fault(number, "a line before it was taken out, put in or moved: it follows another one.")
         if not verify(key, signature, _DOMAIN + actual.encode()):
             return Fault(number, "it was not signed by the artist: the signature does not fit.")
+        if not said:
+            return Fault(number, f"it is signed, but says too little for a line of kind {body.get('kind')!r}.")
         previous = actual
         hashes.append(actual)
     if number == 0:
@@ -135,13 +156,28 @@ def check(
     return None
 
 
+def _complete(body: Mapping[str, Any]) -> bool:
+    """Whether a line says all that a line of its kind says."""
+    return all(isinstance(body.get(name), kind) for name, kind in _SAYS.get(str(body.get("kind")), {"": str}).items())
+
+
+def whole_part(path: Path, *, artist: str) -> list[Receipt]:
+    """The receipts of a file before the first one that is damaged."""
+    if path.stat().st_size > _LIMIT_BYTES:
+        return []
+    lines = lines_of(path)
+    fault = check(lines, artist=artist)
+    whole = lines[: fault.line - 1] if fault else lines
+    return [Receipt(line["body"], line["previous"], line["signature"]) for line in whole]
+
+
 def lines_of(path: Path) -> list[Any]:
     """The lines of a file as JSON values, unchecked; None for what is no JSON."""
     lines: list[Any] = []
     for text in path.read_bytes().splitlines():
         try:
             lines.append(json.loads(text))
-        except ValueError:
+        except (ValueError, RecursionError):
             lines.append(None)
     return lines
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from safetensors.numpy import save as save_safetensors
 
 from ..arguments import number, whole
 from ..errors import AdapterError
+from ..files import user_path, write_file
 from ..tensor_format import DamagedTensors, TensorFile, bounded_json
 from .adapter_names import check_factors, exactly, foreign, modules_of
 from .backbone import Backbone
@@ -39,7 +40,6 @@ __all__ = [
     "read_adapter",
 ]
 
-_FILE_NAME = "pytorch_lora_weights.safetensors"
 _MAX_RANK = 128
 _SHA256_LENGTH = 64
 #: So many places of a caption's embeddings a style token may take.
@@ -103,6 +103,9 @@ class Adapter:
     part: str = "unet"
     core: Core | None = None
     token: NDArray[np.float32] | None = field(default=None, repr=False)
+
+    #: As diffusers' `load_lora_weights` looks for it in a folder.
+    FILE_NAME: ClassVar[str] = "pytorch_lora_weights.safetensors"
 
     def __post_init__(self) -> None:
         if self.core is not None:
@@ -207,19 +210,20 @@ class Adapter:
         return cls(tensors, config, sha256, part, core, token)
 
     def save(self, folder: str | Path) -> Path:
-        """Write `pytorch_lora_weights.safetensors` into `folder`, atomically; `load_lora_weights(folder)` reads it."""
-        path = Path(folder) / _FILE_NAME
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(self.to_bytes())
-        temporary.replace(path)
+        """Write `pytorch_lora_weights.safetensors` into `folder`, atomically; `load_lora_weights(folder)` reads it.
+
+        Raises:
+            StorageError: the disk is full or the folder cannot be written to; the file that was there is whole.
+        """
+        path = user_path(folder) / self.FILE_NAME
+        write_file(path, self.to_bytes())
         return path
 
     @classmethod
     def load(cls, folder_or_file: str | Path) -> Adapter:
         """Read an adapter from its file, or from the folder that holds it."""
-        path = Path(folder_or_file)
-        path = path / _FILE_NAME if path.is_dir() else path
+        path = user_path(folder_or_file)
+        path = path / cls.FILE_NAME if path.is_dir() else path
         try:
             return cls.from_bytes(path.read_bytes())
         except OSError as error:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from .. import settings
 from ..cancelling import checkpoint
 from ..errors import BackboneError
+from ..files import user_path
 from .families import Conditioning, Family, family_of
 from .process import Process, process_of
 from .words import Lexicon, Understood
@@ -113,7 +114,7 @@ class Backbone:
         """
         import diffusers
 
-        path = Path(folder_or_hub_id)
+        path = user_path(folder_or_hub_id)
         shown = name or str(folder_or_hub_id)
         target = device or settings.device()
         if offload and torch.device(target).type == "cpu":
@@ -133,7 +134,7 @@ class Backbone:
                     raise BackboneError(f"{shown!r} does not work without its text encoders. Leave t5 at True.")
                 absent = [p for p in family.optional if not t5 or (path.exists() and not (path / p).exists())]
                 pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                    str(folder_or_hub_id),
+                    str(path if path.exists() else folder_or_hub_id),
                     dtype=dtype,
                     variant=variant,
                     use_safetensors=True,

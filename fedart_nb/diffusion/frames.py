@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..errors import PrivacyError
 from ..events import Sampled, SampleStep, Step
+from ..files import user_path
 from ..privacy.accounting import Gaussian, epsilon
 from ..privacy.planning import default_delta, plan, solve_noise
 from .adapters import initial_adapter
@@ -175,7 +176,7 @@ def save_frames(frames: Sequence[NoiseFrame], folder: str | Path, *, about: str)
 
     `about` says what they are of.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kept = []
     for number, frame in enumerate(frames):
@@ -201,7 +202,7 @@ def load_frames(folder: str | Path) -> tuple[str, tuple[NoiseFrame, ...]]:
     Raises:
         PrivacyError: a file is missing or damaged.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     try:
         told = json.loads((folder / "frames.json").read_text(encoding="utf-8"))
         frames = []

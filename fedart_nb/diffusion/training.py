@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as save_tensors
 
 from .. import settings
 from ..errors import FedArtError, TrainingError
 from ..events import Step, Trained
+from ..files import private_folder, user_path, write_private
 from ..privacy.ledger import Ledger
 from ..tensor_format import bounded_json
 from .adapters import STYLE_TOKEN, Adapter, AdapterConfig, attached, initial_adapter
@@ -133,9 +134,10 @@ class TrainState:
     private: PrivateTraining | None = None
 
     def save(self, path: str | Path) -> None:
-        """Write to one safetensors file, atomically."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Write to one safetensors file that only its owner may read, atomically."""
+        path = user_path(path)
+        if not path.parent.exists():
+            private_folder(path.parent)
         tensors = {
             "adapter": torch.frombuffer(bytearray(self.adapter.to_bytes()), dtype=torch.uint8),
             "generator": self.generator,
@@ -150,15 +152,13 @@ class TrainState:
             "seconds": self.seconds,
             "private": asdict(self.private) if self.private else None,
         }
-        temporary = path.with_suffix(".tmp")
-        save_file(tensors, temporary, metadata={"fedart": json.dumps(numbers)})
-        temporary.replace(path)
+        write_private(path, save_tensors(tensors, metadata={"fedart": json.dumps(numbers)}))
 
     @classmethod
     def load(cls, path: str | Path) -> TrainState:
         """Read what `save` wrote; raises TrainingError when the file is missing or damaged."""
         try:
-            with safe_open(path, "pt") as file:
+            with safe_open(user_path(path), "pt") as file:
                 numbers = bounded_json(file.metadata()["fedart"].encode())
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             state: dict[int, dict[str, torch.Tensor]] = {}
@@ -310,7 +310,13 @@ def train(
             kept = moments_of(optimiser), generator.get_state()
             state = TrainState(adapter, config, step, *kept, before, spent, private)
             yield Step(step, config.steps, value - keep_apart.last, checked, spent, state, norms)
-    yield Trained(_emphasised(adapter, config.emphasis), step, before, after, spent)
+    yield Trained(
+        _emphasised(adapter, config.emphasis),
+        step,
+        before,
+        _loss_handed_out(adapter, backbone, held_out, frozen, config, after),
+        spent,
+    )
 
 
 def _state_of(tensor: torch.Tensor) -> torch.Tensor:
@@ -345,6 +351,20 @@ def _restore(optimiser: torch.optim.Optimizer, state: TrainState) -> None:
         raise TrainingError(
             f"The saved state does not fit its own adapter ({error}): its file is damaged. Start anew."
         ) from error
+
+
+def _loss_handed_out(
+    adapter: Adapter,
+    backbone: Backbone,
+    held_out: LatentSet | None,
+    frozen: Sequence[tuple[Adapter, float]],
+    config: TrainConfig,
+    trained: float | None,
+) -> float | None:
+    """Held-out loss of the adapter that is handed out: `trained` unless it is stronger than it was trained."""
+    if held_out is None or trained is None or config.emphasis == 1:
+        return trained
+    return denoising_loss(backbone, held_out, [*frozen, (_emphasised(adapter, config.emphasis), 1.0)])
 
 
 def _emphasised(adapter: Adapter, times: float) -> Adapter:

@@ -19,6 +19,7 @@ from ..attacks.scoring import Score
 from ..attacks.threat import ThreatModel
 from ..errors import AttackError, FedArtError
 from ..figures import watermarked
+from ..files import user_path
 from .scene import Defence
 from .shots import Shot, Take
 from .sweep import Level
@@ -56,7 +57,7 @@ class Recording:
 
 def save(recording: Recording, folder: str | Path) -> None:
     """Write `takes.json` and a strip of watermarked pictures for each take. For sample art alone."""
-    folder = Path(folder)
+    folder = user_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kept: dict[str, Any] = {"about": recording.about, "scene": recording.scene, "baselines": recording.baselines}
     kept |= {"place": recording.place, "candidates": len(recording.lineup), "takes": []}
@@ -89,7 +90,7 @@ def load(folder: str | Path) -> Recording:
     Raises:
         AttackError: a file is missing or damaged.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     try:
         told = json.loads((folder / "takes.json").read_text(encoding="utf-8"))
         takes = []

@@ -17,11 +17,11 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from fedart_nb.errors import RelayError
-from fedart_nb.files import cache_folder
+from fedart_nb.files import user_path
+from fedart_nb.folders import data_folder
 from fedart_nb.relay.books import made_folder
 from fedart_nb.relay.limits import Limits, option_of
 from fedart_nb.relay.server import run
@@ -75,8 +75,14 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    default = cache_folder() / "relay"
-    add("--data", type=Path, default=default, metavar="DIR", help="folder of messages and attachments (%(default)s)")
+    default = data_folder() / "relay"
+    add(
+        "--data",
+        type=user_path,
+        default=default,
+        metavar="DIR",
+        help="folder of messages and blobs (%(default)s)",
+    )
     add("--host", default=host, help="address to listen on (%(default)s)")
     add("--port", type=whole_number(0, 65535), default=port, help="port; 0 takes a free one (%(default)s)")
     prefix = environment.get("JUPYTERHUB_SERVICE_PREFIX", "")
@@ -84,8 +90,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     proxies = whole_number(0, 16)
     add("--trusted-proxies", type=proxies, default=0, metavar="N", help="own proxies whose X-Forwarded-For is true (0)")
     tls = parser.add_argument_group("encryption")
-    tls.add_argument("--tls-cert", type=Path, metavar="PEM", help="certificate, with those that vouch for it")
-    tls.add_argument("--tls-key", type=Path, metavar="PEM", help="its key, without a password")
+    tls.add_argument("--tls-cert", type=user_path, metavar="PEM", help="certificate, with those that vouch for it")
+    tls.add_argument("--tls-key", type=user_path, metavar="PEM", help="its key, without a password")
     tls.add_argument("--tls-self-signed", action="store_true", help="make one; links then carry its fingerprint")
     tls.add_argument("--allow-public-without-tls", action="store_true", help="let others reach it unencrypted")
     secrets = parser.add_argument_group("secrets", "each the name of a file or of an environment variable")
@@ -128,7 +134,7 @@ def _secret(option: str, name: str | None) -> str | None:
     """The secret in a file or an environment variable; on the command line everybody on the machine could read it."""
     if name is None:
         return None
-    file = Path(name)
+    file = user_path(name)
     try:
         secret = (file.read_text(encoding="utf-8") if file.is_file() else os.environ.get(name, "")).strip()
     except (OSError, UnicodeDecodeError) as error:

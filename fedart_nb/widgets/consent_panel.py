@@ -11,7 +11,7 @@ import ipywidgets
 
 from fedart_nb.consent.statement import sentence_of
 from fedart_nb.errors import FedArtError
-from fedart_nb.files import folder_name
+from fedart_nb.files import folder_name, private_folder, user_path, write_file, write_private
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.unsaved import UnsavedHTML
@@ -129,13 +129,15 @@ class ConsentPanel(Panel):
             consent = self.session.consent
             if not consent.receipts:
                 raise FedArtError("There are no receipts to save yet. Agree to a round, or skip one, first.")
-            target = Path(folder) if folder is not None else self.session.folder / "consent"
-            target.mkdir(parents=True, exist_ok=True)
+            target = user_path(folder) if folder is not None else self.session.folder / "consent"
+            write = write_file if folder is not None else write_private  # what is handed on is its owner's choice
+            if folder is None:
+                private_folder(target)
             name = folder_name(self.session.name)
             text, data = target / f"consent-{name}.md", target / f"consent-{name}.json"
             pictures = [picture.id for picture in self._pictures()]
-            text.write_text(consent.statement(pictures, name=self.session.name), encoding="utf-8")
-            data.write_text(json.dumps(consent.to_json(pictures), indent=1), encoding="utf-8")
+            write(text, consent.statement(pictures, name=self.session.name).encode())
+            write(data, json.dumps(consent.to_json(pictures), indent=1).encode())
             with self._lock:
                 self.saved = (text, data)
                 self._where.value = parts.notice(f"{text}\n{data}", level="success", title="Saved")

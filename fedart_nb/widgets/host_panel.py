@@ -11,13 +11,16 @@ from weakref import WeakKeyDictionary
 
 import ipywidgets
 
+from fedart_nb.admission import Guest
 from fedart_nb.errors import RoundError
 from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Waiting
 from fedart_nb.jobs import Job
 from fedart_nb.rounds.gains import FEWEST, GAIN_METRICS, Gains
+from fedart_nb.rounds.roster import short_id
 from fedart_nb.secagg.messages import MIN_ARTISTS
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.copyable import Copyable
+from fedart_nb.widgets.lobby_card import DOOR_WORDS, LobbyCard, open_door_notice
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, promise_notice, safety_card
 from fedart_nb.widgets.weight import Weight
@@ -53,9 +56,11 @@ _STATES: dict[str, tuple[str, str, parts.Level]] = {
     "joined": ("○", "in the room", "info"),
     "contributes": ("✓", "takes part", "success"),
     "skips": ("–", "skips this round", "info"),
+    "asks": ("?", "looks at the list", "info"),
     "training": ("◐", "training", "info"),
     "sent": ("✔", "update is here", "success"),
     "dropped": ("✕", "no sign of life", "warning"),
+    "declined": ("–", "does not take this list", "warning"),
     "left": ("←", "left", "warning"),
 }
 
@@ -65,7 +70,8 @@ class HostPanel(Panel):
 
     `value` is the last `RoundClosed` event, or None; `invite` is the link to hand out. The link holds the room's
     secret: it is shown here, and left out of everything that is saved with the notebook. `join_s`: how many seconds a
-    round waits for an answer before it starts without those who gave none; `gains`: the box for sums of gains.
+    round waits for an answer before it starts without those who gave none; `gains`: the box for sums of gains;
+    `door`: "lobby" (you let people in, by name) or "open" (whoever has the link).
 
     Example:
         >>> panel = HostPanel(Host("Studio"), rounds=2, min_artists=3)
@@ -89,6 +95,7 @@ class HostPanel(Panel):
         artist_epsilon: float | None = None,
         gains: bool = False,
         join_s: float = 30.0,
+        door: str = "lobby",
     ) -> None:
         super().__init__(host)
         self.host = host
@@ -100,7 +107,7 @@ class HostPanel(Panel):
         self._closing = False
         self._latest: RoundClosed | None = None
         self._build(relay or os.environ.get("FEDART_RELAY", ""), rounds, min_artists, steps, rank, artist_epsilon)
-        self._gains.value = gains
+        self._gains.value, self._door.value = gains, door
         if host.plan is not None:
             self._show_room()
 
@@ -156,6 +163,9 @@ class HostPanel(Panel):
         self._steps = parts.field(number(description="Steps a round", value=steps, min=1, max=100_000))
         ranks = sorted({1, 2, 4, 8, 16, rank})
         self._rank = parts.field(ipywidgets.Dropdown(description="Rank of the adapter", options=ranks, value=rank))
+        choices = [(words, door) for door, words in DOOR_WORDS.items()]
+        self._door = parts.field(ipywidgets.RadioButtons(description="Who comes in?", options=choices))
+        self._door_text = ipywidgets.HTML()
         self._noise = ipywidgets.Checkbox(
             value=artist_epsilon is not None, description="Add noise that hides whole artists", indent=False
         )
@@ -175,6 +185,7 @@ class HostPanel(Panel):
         self._gains.add_class("fedart-check")
         self._fair_text = ipywidgets.HTML(_ABOUT_FAIRNESS)
         self._noise.observe(lambda _change: self._sync(), "value")
+        self._door.observe(lambda _change: self._sync(), "value")
         self._where.observe(lambda _change: self._sync(), "value")
         self._open = self._button("Open room", self._start_opening, icon="key", style="primary")
         self._opening = ipywidgets.HTML()
@@ -182,6 +193,8 @@ class HostPanel(Panel):
             self._where,
             self._address,
             parts.row(self._rounds, self._min, self._steps, self._rank),
+            self._door,
+            self._door_text,
             parts.row(self._noise, self._epsilon),
             self._noise_text,
             self._q,
@@ -191,7 +204,8 @@ class HostPanel(Panel):
             self._opening,
             title="Open a room",
         )
-        self._link = Copyable(label="Invite link: whoever has it can enter the room")
+        self._link = Copyable(label="Invite link: whoever has it can ask to come in")
+        self._lobby = LobbyCard(self.host, button=self._button, say=lambda text: self._say(text, now=True))
         self._start = self._button("Start rounds", self.start_rounds, icon="play", style="primary")
         self._close_button = self._button("Close room", self.close_room, icon="stop", style="danger")
         self._promise = ipywidgets.HTML()
@@ -203,6 +217,7 @@ class HostPanel(Panel):
             self._link,
             self._promise,
             parts.row(self._start, self._close_button),
+            self._lobby,
             self._progress,
             self._safety,
             self._roster,
@@ -224,6 +239,7 @@ class HostPanel(Panel):
                 "min_artists": self._min.value,
                 "local_steps": self._steps.value,
                 "join_s": self._join_s,
+                "door": self._door.value,
             }
             if self._noise.value:
                 chosen["artist_epsilon"] = self._epsilon.value
@@ -271,6 +287,8 @@ class HostPanel(Panel):
             elif isinstance(event, Joined):
                 if event.name != self.host.name:
                     self._lines.append(f"{event.name} joined.")
+            elif isinstance(event, Guest):
+                self._lines.append(str(event))
             elif isinstance(event, Note):
                 self._lines.append(("⚠ " if event.level != "info" else "") + event.text)
             elif isinstance(event, RoundOpened):
@@ -342,8 +360,11 @@ class HostPanel(Panel):
     def _draw_tables(self) -> None:
         rows = [self._row(member) for member in self._members()]
         caption = f"{len(rows)} artist{'s' if len(rows) != 1 else ''} in the room"
+        self._lobby.draw()
         table = (
-            parts.table(("artist", "state", "progress", "last seen"), rows, caption=caption, safe=True) if rows else ""
+            parts.table(("artist", "id", "state", "progress", "last seen"), rows, caption=caption, safe=True)
+            if rows
+            else ""
         )
         safety = safety_card(self.host.safety_number)
         if self._safety.value != safety:
@@ -359,15 +380,24 @@ class HostPanel(Panel):
         bar = f'<progress aria-label="progress of {name}" max="1" value="{member.progress:.3f}"></progress>'
         bar = bar if member.state in ("training", "sent", "dropped") else "–"
         ago = parts.duration(time.monotonic() - member.heard_at) + " ago" if member.heard_at else "–"
-        return name, parts.badge(word, level=level, sign=sign), bar, escape(ago)
+        return (
+            name,
+            f"<code>{escape(short_id(member.id))}</code>",
+            parts.badge(word, level=level, sign=sign),
+            bar,
+            escape(ago),
+        )
 
     def _sync(self) -> None:
         busy = self.is_busy
         mine = busy and self.job is not None and not self.job.has_ended
         has_room = self.host.plan is not None
         with self._lock:
-            for control in (self._where, self._rounds, self._min, self._steps, self._rank, self._noise, self._open):
+            for control in (
+                *(self._where, self._rounds, self._min, self._steps, self._rank, self._noise, self._door, self._open),
+            ):
                 control.disabled = busy
+            self._door_text.value = open_door_notice() if self._door.value == "open" else ""
             self._epsilon.disabled = busy or not self._noise.value
             self._q.disabled = self._gains.disabled = busy or self._noise.value
             self._address.disabled = busy or self._where.value == _HERE

@@ -52,6 +52,7 @@ class InversionPanel(Panel):
         picture: which one to begin with; seed: of the step that is attacked.
         tries, budget_s: what the fields begin with; the recording's number of tries by default.
         recording: a folder that `inversion.save` wrote, instead of the package's own.
+        short: only what one attack needs, cards 1 and 2.
 
     Example:
         >>> panel = InversionPanel(session)
@@ -73,12 +74,13 @@ class InversionPanel(Panel):
         tries: int | None = None,
         budget_s: float | None = None,
         recording: str | Path | None = None,
+        short: bool = False,
     ) -> None:
         from fedart_nb.inversion import Pausing, load
         from fedart_nb.inversion.scene import SEED
 
         super().__init__(session)
-        self.session = session
+        self.session, self._short = session, short
         self.art = art or session.art or ArtSet.sample("openmoji", limit=30)
         self.seed = SEED if seed is None else seed
         self.shots: list[Shot] = []
@@ -148,6 +150,16 @@ class InversionPanel(Panel):
     def can_replay(self) -> bool:
         """Whether `replay` has something to show for the present settings."""
         return bool(self.takes) and self._known() is not None
+
+    @property
+    def verdict(self) -> str:
+        """What the scorer says of the last take, as a sentence made from its figures; "" before the first."""
+        from fedart_nb.inversion.shots import verdict
+
+        if self.value is None:
+            return ""
+        baselines = self._baselines_of(self.scene)
+        return verdict(self.value.last, best_baseline=max(baselines.values(), default=0.0))[1]
 
     def pause(self) -> InversionPanel:
         """Stand still after the present frame, or go on; the time budget stands still too."""
@@ -282,11 +294,9 @@ class InversionPanel(Panel):
             self._verdict,
             title="2. Run it",
         )
-        self._compose(
-            parts.card(self.board, title="1. Who attacks, and with what?"),
-            self._lab,
-            *self._further(),
-        )
+        further = self._further()
+        who = parts.card(self.board, title="1. Who attacks, and with what?")
+        self._compose(who, self._lab, *(() if self._short else further))
         self._switched()
         if self.levels:
             self._level()
@@ -563,5 +573,6 @@ class InversionPanel(Panel):
 
     def _static_body(self) -> str:
         """Words, and what was recorded of sample art: other reconstructions stay in the page in front of the artist."""
-        recorded = self._side_by_side_recorded() if self.recording is not None and self._packaged else ""
+        packaged = self.recording is not None and self._packaged and not self._short
+        recorded = self._side_by_side_recorded() if packaged else ""
         return f"{self._verdict.value}{recorded}"

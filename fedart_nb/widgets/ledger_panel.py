@@ -13,7 +13,7 @@ import ipywidgets
 from fedart_nb import settings
 from fedart_nb.errors import FedArtError
 from fedart_nb.figures import spending
-from fedart_nb.files import folder_name
+from fedart_nb.files import folder_name, private_folder, user_path, write_file, write_private
 from fedart_nb.privacy import Entry, Ledger, statement
 from fedart_nb.privacy.statement import meaning_of
 from fedart_nb.widgets import parts
@@ -97,12 +97,14 @@ class LedgerPanel(Panel):
             ledger = self.look().ledger
             if ledger is None:
                 raise FedArtError("There is no ledger to save yet. Train a round with privacy first.")
-            target = Path(folder) if folder is not None else self.session.folder / "privacy"
-            target.mkdir(parents=True, exist_ok=True)
+            target = user_path(folder) if folder is not None else self.session.folder / "privacy"
+            write = write_file if folder is not None else write_private  # what is handed on is its owner's choice
+            if folder is None:
+                private_folder(target)
             name = folder_name(ledger.room)
             text, data = target / f"privacy-{name}.md", target / f"privacy-{name}.json"
-            text.write_text(statement(ledger, where=settings.kernel_location()[0]), encoding="utf-8")
-            data.write_text(json.dumps(ledger.to_json(), indent=1), encoding="utf-8")
+            write(text, statement(ledger, where=settings.kernel_location()[0]).encode())
+            write(data, json.dumps(ledger.to_json(), indent=1).encode())
             with self._lock:
                 self.saved = (text, data)
                 self._where.value = parts.notice(f"{text}\n{data}", level="success", title="Saved")

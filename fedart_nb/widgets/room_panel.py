@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets
 
@@ -16,14 +16,21 @@ from fedart_nb.jobs import Job
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.preflight_card import PreflightCard
+from fedart_nb.widgets.roster_card import RosterCard
 from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, promise_notice, safety_card
 from fedart_nb.widgets.unsaved import UnsavedText
 
 if TYPE_CHECKING:
+    from fedart_nb.roster_check import Confirm
     from fedart_nb.session import Session
 
 __all__ = ["RoomPanel"]
 
+#: Who is let into the room, as its plan says.
+_DOORS = {
+    "lobby": "whom the host lets in, by name or by a link made for one person",
+    "open": "▲ whoever has the link, as often as they like: one person may be all the others",
+}
 _LOOK_S = 0.2  # while a person thinks, the job looks this often whether it was cancelled
 
 
@@ -48,7 +55,9 @@ class RoomPanel(Panel):
     `value` is the last `RoundClosed` event, or None. `ask=False` (or the box unticked) gives a standing consent to the
     room, under which every round is contributed to: what a notebook without a person in front of it needs. With
     `preflight=True` (or the box ticked) every update is attacked in this kernel before it leaves; `panel.preflight` is
-    the card that shows what came out and asks what to do.
+    the card that shows what came out and asks what to do. A list of artists with somebody whom you have not confirmed
+    is shown before anything is masked, and waits for you, also under a standing consent; `panel.roster` is its card.
+    `confirm="anyone"` takes every list: for programs alone.
 
     Example:
         >>> panel = RoomPanel(session, ask=False)
@@ -59,7 +68,15 @@ class RoomPanel(Panel):
     title = "The room"
     lead = "Train together: your kernel sends an update of numbers, and receives what all artists learnt."
 
-    def __init__(self, session: Session, *, invite: str = "", ask: bool = True, preflight: bool = False) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        invite: str = "",
+        ask: bool = True,
+        preflight: bool = False,
+        confirm: Literal["ask", "anyone"] = "ask",
+    ) -> None:
         super().__init__(session)
         self.session = session
         self.plan: Any = None  # the plan that waits for an answer
@@ -72,6 +89,7 @@ class RoomPanel(Panel):
         self._answer: bool | None = None
         self._answered = threading.Event()
         self._leaving = False
+        self._confirm = confirm
         self._build(invite, ask, preflight)
 
     # the buttons' methods
@@ -167,12 +185,15 @@ class RoomPanel(Panel):
             self._log,
             title="Rounds",
         )
+        self.roster = RosterCard(self.session, on_change=self._sync, button=self._button, lock=self._lock)
         self._consent_card.layout.display = self._rounds_card.layout.display = "none"
         self._budget_row = parts.row(self.preflight.budget)
         enter = parts.card(parts.row(self._link, self._join, self._leave), self._ask, self._look, self._budget_row)
         self._look.observe(lambda _change: self._sync(), "value")
         self._ask.observe(lambda _change: self._stand(), "value")
-        self._compose(ipywidgets.HTML(masked_updates()), enter, self._consent_card, self.preflight, self._rounds_card)
+        self._compose(
+            ipywidgets.HTML(masked_updates()), enter, self._consent_card, self.roster, self.preflight, self._rounds_card
+        )
 
     # the work, in the job's thread
 
@@ -182,7 +203,8 @@ class RoomPanel(Panel):
         self._stand()
         try:
             self.loss_before = self.session.held_out_loss(shared=0.0, personal=0.0)
-            for event in self.session.rounds(consent=self._consent, preflight=self._before_sending):
+            confirm: Confirm = "anyone" if self._confirm == "anyone" else self._met
+            for event in self.session.rounds(consent=self._consent, preflight=self._before_sending, confirm=confirm):
                 self._record(event)
                 yield event
         except _StoppedError:
@@ -196,6 +218,12 @@ class RoomPanel(Panel):
         if not self._look.value:
             return "send"
         return (yield from self.preflight.look(plan, view))
+
+    def _met(self, roster: Any) -> Any:
+        """Ask whether the artists of a list are people whom this one knows; None until somebody answers."""
+        if self.roster.question is not roster:
+            self._say(f"{roster.question} {roster.warning}", now=True)
+        return self.roster.confirm(roster)
 
     def _stand(self) -> None:
         """The box says whether there is a standing consent to the room that the session is in."""
@@ -291,6 +319,7 @@ class RoomPanel(Panel):
         else:
             self._progress.value = parts.progress(self._now, None, 1, f"Room: {self._room}" if self._room else "")
         self._say(self._now, now=isinstance(event, RoundClosed | UpdateSent))
+        self.roster.draw()
         self._draw_safety()
         self._draw_tables()
 
@@ -316,7 +345,7 @@ class RoomPanel(Panel):
         self._draw_tables()
 
     def _draw_safety(self) -> None:
-        safety = safety_card(self.session.safety_number)
+        safety = "" if self.roster.question is not None else safety_card(self.session.safety_number)
         if self._safety.value != safety:
             self._safety.value = safety
 
@@ -352,6 +381,7 @@ class RoomPanel(Panel):
                 ("is read as", f"a sum with at least {leaving.others} others"),
                 ("training here", f"{leaving.steps} steps on {leaving.pictures} pictures"),
                 ("privacy", leaving.cost),
+                ("who comes in", _DOORS[plan.door]),
                 ("never leaves", "pictures, captions, file names, losses, your own adapter"),
                 ("the host waits", f"{parts.duration(plan.join_s)} or more, until {plan.min_artists} artists said yes"),
             ]

@@ -42,6 +42,8 @@ def safety_card(number: SafetyNumber | None) -> str:
     return (
         f'<div class="fedart-safety">{number.svg()}<div><strong>Safety number</strong>'
         f'<div class="fedart-safety-words">{escape(str(number))}</div>'
-        f"<div>Read it aloud to another artist in the room. The same words: relay and host show both of you the same "
-        f"{number.artists} artists. Other words: somebody is being deceived; leave the room.</div></div></div>"
+        f"<div><strong>{number.artists} artists: are you {number.artists} people?</strong> Count yourselves, then read "
+        "the words aloud to each other. The same words: relay and host show all of you the same ids in this round. "
+        "Whether each id is a person, only counting tells. Other words: somebody is being deceived; leave the room."
+        "</div></div></div>"
     )

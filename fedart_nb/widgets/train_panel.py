@@ -27,6 +27,11 @@ PRESETS = {"Quick": 40, "Sensible": 200, "Long": 400}
 _FAST_STEPS = 4
 _TOKEN_PLACES = 4  # of a style token
 _CURVE_EVERY_S = 1.0  # drawing it takes a training step's time on a small machine
+#: Training asks more often where there is much noise, and without a caption now and then; validation asks everything.
+_ABOUT_CURVE = (
+    "The two losses are asked differently, so their heights cannot be compared: training asks more about very noisy "
+    "pictures, and each step about other ones; the held-out loss asks always the same. Compare how far each falls."
+)
 _BACKBONE, _YOURS = "Backbone alone", "With your adapter"
 
 
@@ -134,6 +139,8 @@ class TrainPanel(Panel):
         )
         told = f"Learn a style token too ({_TOKEN_PLACES} vectors that are added to every caption)"
         self._token = ipywidgets.Checkbox(description=told, value=style_token, indent=False)
+        self._token.layout.width = "auto"
+        self._token.add_class("fedart-check")
         self._preset.observe(self._preset_chosen, "value")
         self._steps.observe(self._steps_typed, "value")
         self._start = self._button("Start", self.start, icon="play", style="primary")
@@ -258,6 +265,7 @@ class TrainPanel(Panel):
         if self._trained is not None:
             self.value = self._trained
             text = f"{self._trained.steps} steps in {parts.duration(self._trained.seconds)}. {_fell(self._trained)}"
+            text += self._strength()
             self._progress.value = parts.notice(text.strip(), level="success", title="Your adapter is trained")
         elif job.state == "cancelled":
             text = f"Stopped after {done} of {total} steps. Resume goes on from here, Start begins anew."
@@ -267,6 +275,17 @@ class TrainPanel(Panel):
             text = f"Stopped after {done} steps by an error; the message is above."
             self._progress.value = parts.notice(text, level="warning", title="Not finished")
         self._say(text, now=True)
+
+    def _strength(self) -> str:
+        """Where the adapter is handed out stronger than it was trained, why its loss is not the curve's last."""
+        from fedart_nb.diffusion import PERSONAL
+
+        if PERSONAL.emphasis == 1 or self._trained is None or self._trained.loss_after is None:
+            return ""
+        return (
+            f" The adapter is handed out {PERSONAL.emphasis:g} times as strong as it was trained, which follows your "
+            "style further; this loss is measured with that, the curve before it."
+        )
 
     def _progress_text(self, step: Step) -> str:
         bits = [f"step {step.index} of {step.total}", f"loss {step.loss:.3f}"]
@@ -281,7 +300,7 @@ class TrainPanel(Panel):
     def _draw_curve(self, total: int, *, now: bool = False) -> None:
         if now or time.monotonic() - self._curve_at >= _CURVE_EVERY_S:
             drawn = loss_curve(list(self.history), total=total, before=self._loss_before)
-            self._curve.value = drawn.to_html()
+            self._curve.value = replace(drawn, caption=_ABOUT_CURVE).to_html()
             self._curve_at = time.monotonic()
 
     def _draw_pictures(self) -> None:

@@ -70,12 +70,22 @@ def sheet_captions(held_out: list[pool.Record], count: int = 24) -> list[pool.Re
     return chosen[:count]
 
 
+def load_as_float32(folder: Path) -> None:
+    """Half the bytes on disk, float32 in memory: transformers would load what its config names, and diffusers float32.
+
+    Without it `StableDiffusionPipeline.from_pretrained` mixes the two, and a prompt ends in an error.
+    """
+    path = folder / "text_encoder" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n")
+
+
 def write(parts: dict[str, list[pool.Record]], *, folder: Path, log: Path, seed: int) -> None:
     """Write `folder/embedded` (the pipeline), its README.md model card and `sheet.png`."""
     records = [r for rs in parts.values() for r in rs]
     pipeline = pipeline_of(folder, records)
     target = folder / "embedded"
     pipeline.to(torch.float16).save_pretrained(target, safe_serialization=True, max_shard_size=SHARD_SIZE)
+    load_as_float32(target)
     pipeline.to(torch.float32)
     chosen = sheet_captions(parts["captions"])
     pictures = []

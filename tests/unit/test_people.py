@@ -228,7 +228,7 @@ def test_whom_one_confirmed_is_known_after_a_restart_and_a_damaged_file_asks_aga
     path.write_text('{"compared": [')
     third = enter("Ada", stand=False)
     assert not third.people.pins.compared
-    assert path.with_suffix(".damaged").exists()
+    assert path.with_name(f"{path.name}.damaged-1").exists()
     assert "cannot be read and was set aside" in third.people.notes[0]
 
 

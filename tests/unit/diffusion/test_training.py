@@ -196,6 +196,16 @@ def test_emphasis_makes_the_finished_adapter_stronger_by_so_much_and_leaves_trai
     )
 
 
+def test_the_loss_that_is_told_at_the_end_is_that_of_the_adapter_handed_out(
+    backbone: Backbone, data: LatentSet
+) -> None:
+    config = TrainConfig(steps=4, batch=4, seed=0, validate_every=2, emphasis=1.5)
+    *_, last, trained = train(backbone, data, config=config, held_out=data, start=initial_adapter(backbone))
+    handed = denoising_loss(backbone, data, [(trained.adapter, 1.0)])
+    assert trained.loss_after == pytest.approx(handed, rel=1e-6)
+    assert last.held_out_loss != pytest.approx(handed, rel=1e-6), "the curve is of the adapter as it was trained"
+
+
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(b"not a state")
     with pytest.raises(TrainingError, match="start anew"):

@@ -14,6 +14,7 @@ import pytest
 from leavings import LEAVING
 from PIL import Image
 
+from fedart_nb.admission import Admission
 from fedart_nb.consent import Leaving
 from fedart_nb.diffusion.words import Lexicon
 from fedart_nb.errors import ArtError
@@ -158,7 +159,9 @@ def open_widgets():
     return lambda: len(ipywidgets.widgets.widget._instances)
 
 
-PLAN = SimpleNamespace(number=1, total=2, local_steps=5, batch=8, rank=4, join_s=30.0, min_artists=3, protection="none")
+PLAN = SimpleNamespace(
+    number=1, total=2, local_steps=5, batch=8, rank=4, join_s=30.0, min_artists=3, protection="none", door="lobby"
+)
 PROMISE = ArtistPromise(
     SkellamSum(size=896, artists=10, survivors=7, clip_norm=0.3, noise_multiplier=1.6, seed=bytes(32)), 2, 1e-3
 )
@@ -212,6 +215,7 @@ class FakeRoomSession(FakeSession):
         self.left = 0
         self.consent = FakeConsent()
         self.safety_number: Any = None
+        self.roster = self.side = self.people = None
         self.plan = PLAN
         self.invite = SimpleNamespace(url="http://127.0.0.1:8765")
 
@@ -229,7 +233,7 @@ class FakeRoomSession(FakeSession):
     def held_out_loss(self, *, shared: float = 1.0, personal: float = 1.0) -> float:
         return 0.5 if not shared else 0.4
 
-    def rounds(self, *, consent: Any = None, preflight: Any = None) -> Any:
+    def rounds(self, *, consent: Any = None, preflight: Any = None, confirm: Any = None) -> Any:
         yield Joined("studio", self.name)
         for number in range(1, self.total + 1):
             plan = SimpleNamespace(**{**vars(self.plan), "number": number, "total": self.total})
@@ -275,13 +279,40 @@ class FakeHost:
         self.promise: Any = None
         self.closed = 0
         self.gate = threading.Semaphore(0) if gated else None
+        self.admission = Admission(folder / "admission.json")
+        self.admission.bind("studio", "0" * 32)
+
+    @property
+    def guests(self) -> tuple[Any, ...]:
+        return self.admission.guests
+
+    @property
+    def tickets(self) -> tuple[Any, ...]:
+        return self.admission.tickets
+
+    def invite_one(self, label: str = "") -> str:
+        return f"{self.invite}&once={self.admission.ticket(label).secret}"
+
+    def revoke(self, label: str) -> None:
+        self.admission.revoke(label)
+
+    def admit(self, who: Any) -> Any:
+        return self.admission.admit(who)
+
+    def admit_all(self) -> Any:
+        return self.admission.admit_all()
+
+    def remove(self, who: str) -> str:
+        return self.admission.remove(who)
 
     def open_room(self, relay: str, **settings: Any) -> Any:
         if self.fail is not None:
             raise self.fail
         self.opened_with.append((relay, settings))
         self.promise = PROMISE if "artist_epsilon" in settings else None
-        self.plan = SimpleNamespace(room="studio", number=1, total=settings["rounds"])
+        self.plan = SimpleNamespace(
+            room="studio", number=1, total=settings["rounds"], door=settings.get("door", "lobby")
+        )
         self.invite = f"fedart+{relay}/studio#token=very-secret&host=0"
         return self.invite
 
