@@ -86,7 +86,17 @@ class Keepsake:
         return f"<table><caption>{caption}</caption><tr><td></td>{head}</tr>{''.join(rows)}</table>"
 
     def _repr_html_(self) -> str:
-        return self.to_html()
+        """The numbers alone: a cell's output is saved with the notebook. `KeepsakePanel` shows the pictures."""
+        from html import escape
+
+        rows = "".join(
+            f'<tr><th scope="row">{escape(s)}</th><td>{loss:.4f}</td></tr>' for s, loss in self.losses.items()
+        )
+        caption = escape(f"{self.name}: held-out loss of each stage, {self.bytes_sent:,} bytes sent")
+        hint = (
+            "<p>The pictures: <code>KeepsakePanel(session, keepsake)</code>, or <code>keepsake.save(folder)</code>.</p>"
+        )
+        return f"<table><caption>{caption}</caption>{rows}</table>{hint}"
 
     def save(self, folder: str | Path) -> Path:
         """Write `keepsake.json` and the pictures as PNG files; returns the folder."""

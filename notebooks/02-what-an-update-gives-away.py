@@ -23,15 +23,16 @@
 # update. Nothing that you rebuild leaves this kernel. Half an hour; less if you replay what others have computed.
 
 # %%
-from fedart_nb import ArtPanel, ArtSet, Host, HostPanel, InversionPanel, RoomPanel, Session
+from fedart_nb import ArtPanel, ArtSet, HostPanel, InversionPanel, RoomPanel
 from fedart_nb.attacks import ThreatModel
-from fedart_nb.lessons import Prediction, SelfCheck
+from fedart_nb.lessons import Lesson, Prediction, SelfCheck
 from fedart_nb.rehearsal import rehearse
 from fedart_nb.settings import fast_mode
 
 FAST = fast_mode()
-session = Session("Ada")
-session.backbone
+lesson = Lesson("Ada")
+session = lesson.session
+lesson
 
 # %% [markdown]
 # ## 1. Predict
@@ -86,8 +87,8 @@ Prediction(
 # %%
 picker = InversionPanel(session, art=lab.art, picture=1, seed=0, short=True)
 picker.run("identify").wait()
-print("Rebuilding:", other.verdict)
-print("Picking out:", picker.verdict)
+could = "could not read" if other.verdict.startswith("Not recovered") else "could read"
+print(f"Identification, on the update that the pixel attack {could}: {picker.verdict}")
 
 # %% [markdown]
 # To **rebuild** a picture and to **pick it out** are two different feats. The second needs far less: an update points,
@@ -153,7 +154,7 @@ for level in lab.levels:
 # %%
 art = ArtPanel(session)
 art.load_sample("fluent3d")
-studio = HostPanel(Host("Before it leaves"), rounds=1, steps=2 if FAST else 12, min_artists=4)
+studio = HostPanel(lesson.host("Before it leaves"), rounds=1, steps=2 if FAST else 12, min_artists=4)
 studio.open_room()
 studio.start_rounds()
 company = rehearse(studio.invite, ["fluent_ink", "gameicons", "openmoji"], limit=12)

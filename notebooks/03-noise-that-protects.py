@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -23,14 +25,18 @@
 # %%
 import torch
 
-from fedart_nb import ArtSet, LedgerPanel, NoisePanel, PicturePrivacy, Session, TrainConfig
+from fedart_nb import ArtSet, LedgerPanel, NoisePanel, PicturePrivacy, TrainConfig
 from fedart_nb.diffusion import attached, initial_adapter
 from fedart_nb.diffusion.training import picture_losses
 from fedart_nb.figures import gradient_norms
-from fedart_nb.lessons import Prediction, SelfCheck
+from fedart_nb.lessons import Lesson, Prediction, SelfCheck
 from fedart_nb.privacy import plan
 
-session = Session("Ada")
+lesson = Lesson("Ada")
+session = lesson.session
+lesson
+
+# %%
 session.art = ArtSet.sample("openmoji", limit=24)
 session.art
 
@@ -128,8 +134,8 @@ with attached(backbone, [(adapter, 1.0)], trainable=0):
         print(f"step {step + 1}: signal {signal.norm():.3f}, noise {loud.norm():.2f}, noise / signal {ratio:.0f}")
 
 # %% [markdown]
-# That is far more noise than signal, in each step. Learning lives from what stays the same from step to step: the noise
-# of many steps, and of many artists, cancels in part, the signal adds up.
+# Where the last number is far above 1, noise drowns the signal in each single step. Learning lives from what stays the
+# same from step to step: the noise of many steps, and of many artists, cancels in part, the signal adds up.
 #
 # The kernel's own step does the same with two differences: its noise comes from a cryptographic generator that nobody
 # can seed, and it takes all gradients in one pass. A test holds it to the hand-made sum, to five digits.
@@ -189,8 +195,10 @@ except BudgetExceeded as refusal:
     print(refusal)
 
 # %% [markdown]
-# Restarting the kernel, copying the session's folder or setting the clock back does not refund either. Leaving the room
-# or withdrawing does not: what was published stays known. You may *raise* the budget, and the ledger keeps that you did.
+# In a session of your own, restarting the kernel, copying the session's folder or setting the clock back does not refund
+# either. Leaving the room or withdrawing does not: what was published stays known. You may *raise* the budget, and the
+# ledger keeps that you did. (This lesson's session is thrown away: **Start this lesson over** above begins with a full
+# budget, because nothing that was trained here was ever published.)
 
 # %%
 SelfCheck(

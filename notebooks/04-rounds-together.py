@@ -33,11 +33,11 @@
 # %%
 import os
 
-from fedart_nb import ArtPanel, Host, HostPanel, RoomPanel, Session, TrainPanel
+from fedart_nb import ArtPanel, Host, HostPanel, KeepsakePanel, RoomPanel, SessionPanel, TrainPanel
 from fedart_nb.keepsake import Keepsake
 from fedart_nb.settings import fast_mode
 
-NAME = os.environ.get("FEDART_NAME", "Ada")  # shown to the room
+NAME = os.environ.get("FEDART_NAME", "")  # shown to the room; a panel below asks for it
 ART = os.environ.get("FEDART_ART", "openmoji")  # sample art, if you choose none of your own
 INVITE = os.environ.get("FEDART_INVITE", "")  # paste the host's link here, or into the panel below
 STEPS, DRAWING = (4, 4) if fast_mode() else (30, 20)  # training steps of one round, drawing steps of one picture
@@ -80,10 +80,17 @@ company = [] if INVITE else rehearse(studio.invite, ["fluent3d", "fluent_ink"])
 # %% [markdown]
 # ## If you are an artist
 #
-# First your pictures, as in notebook 1.
+# First your name. Whoever gives none is a guest with a number, whose session is deleted with the kernel.
 
 # %% tags=["artist"]
-session = Session(NAME)
+who = SessionPanel(NAME)
+who
+
+# %% [markdown] tags=["artist"]
+# Then your pictures, as in notebook 1.
+
+# %% tags=["artist"]
+session = who.session
 art = ArtPanel(session)
 art.load_sample(ART)
 art
@@ -95,7 +102,7 @@ art
 solo = TrainPanel(session, prompts=PROMPTS[:2], steps=4 * STEPS, on_shared=False)
 solo.start()
 async for event in solo.job.follow():
-    print(NAME, "alone:", event)
+    print(session.name, "alone:", event)
 alone = session.personal
 
 # %% [markdown] tags=["artist"]
@@ -114,7 +121,7 @@ room
 if room.job is None or room.job.has_ended:
     room.join()
 async for event in room.job.follow():
-    print(NAME, "in the room:", event)
+    print(session.name, "in the room:", event)
 
 # %% [markdown] tags=["artist"]
 # The rounds are over. The **shared adapter** has learnt from everybody's art without seeing any of it, and draws in
@@ -124,7 +131,7 @@ async for event in room.job.follow():
 personal = TrainPanel(session, prompts=PROMPTS[:2], steps=4 * STEPS)
 personal.start()
 async for event in personal.job.follow():
-    print(NAME, "personal:", event)
+    print(session.name, "personal:", event)
 
 # %% [markdown] tags=["artist"]
 # *Predict:* who wins on your own held-out drawings: the adapter you trained alone, the shared one, or shared and
@@ -132,7 +139,7 @@ async for event in personal.job.follow():
 
 # %% tags=["artist"]
 keepsake = Keepsake.of(session, PROMPTS, alone=alone, steps=DRAWING)
-keepsake
+KeepsakePanel(session, keepsake)
 
 # %% [markdown] tags=["artist"]
 # If *alone* won, that is a finding, not a failure: few steps, few artists and very different hands often end that way.

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -20,8 +22,8 @@
 # holds of it, and what came out. After that you change sides: you *are* the relay, and cheat. Twenty minutes.
 
 # %%
-from fedart_nb import ArtPanel, Host, HostPanel, RelayViewPanel, RoomPanel, Session
-from fedart_nb.lessons import RelayGamePanel
+from fedart_nb import ArtPanel, HostPanel, RelayViewPanel, RoomPanel
+from fedart_nb.lessons import Lesson, RelayGamePanel
 from fedart_nb.rehearsal import rehearse
 from fedart_nb.settings import fast_mode
 
@@ -37,13 +39,17 @@ COMPANY = (
 # its owner can; what it holds is the same.
 
 # %%
-session = Session("Ada")
+lesson = Lesson("Ada")
+session = lesson.session
+lesson
+
+# %%
 art = ArtPanel(session)
 art.load_sample("fluent3d")
 art
 
 # %%
-studio = HostPanel(Host("Looking glass"), rounds=1, steps=STEPS, min_artists=len(COMPANY) + 1)
+studio = HostPanel(lesson.host("Looking glass"), rounds=1, steps=STEPS, min_artists=len(COMPANY) + 1)
 studio.open_room()
 studio.start_rounds()
 studio

@@ -23,10 +23,10 @@
 # then play the stranger who looks for you in it. Twenty-five minutes; this kernel plays the whole room.
 
 # %%
-from fedart_nb import ArtPanel, Host, HostPanel, RoomPanel, Session, StyleLeakPanel, StylePanel, TrainConfig
+from fedart_nb import ArtPanel, HostPanel, RoomPanel, StyleLeakPanel, StylePanel, TrainConfig
 from fedart_nb.diffusion import compose, denoising_loss, draw
 from fedart_nb.figures import contact_sheet, table_html
-from fedart_nb.lessons import Prediction, SelfCheck
+from fedart_nb.lessons import Lesson, Prediction, SelfCheck
 from fedart_nb.rehearsal import rehearse
 from fedart_nb.settings import fast_mode
 
@@ -39,13 +39,17 @@ COMPANY = ["fluent3d", "fluent_ink", "gameicons"]
 # You and three sample artists, two rounds.
 
 # %%
-session = Session("Ada")
+lesson = Lesson("Ada")
+session = lesson.session
+lesson
+
+# %%
 art = ArtPanel(session)
 art.load_sample("openmoji")
 art
 
 # %%
-studio = HostPanel(Host("Hands"), rounds=2, steps=STEPS, min_artists=len(COMPANY) + 1)
+studio = HostPanel(lesson.host("Hands"), rounds=2, steps=STEPS, min_artists=len(COMPANY) + 1)
 studio.open_room()
 company = rehearse(studio.invite, COMPANY, limit=24)
 studio.start_rounds()

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -20,9 +22,9 @@
 # then leave as if you had never come. Thirty minutes; this kernel plays the whole room.
 
 # %%
-from fedart_nb import ArtPanel, ConsentPanel, FairnessPanel, Host, HostPanel, RoomPanel, Session
+from fedart_nb import ArtPanel, ConsentPanel, FairnessPanel, HostPanel, RoomPanel
 from fedart_nb.diffusion import denoising_loss
-from fedart_nb.lessons import Prediction, SelfCheck
+from fedart_nb.lessons import Lesson, Prediction, SelfCheck
 from fedart_nb.rehearsal import rehearse
 from fedart_nb.settings import fast_mode
 
@@ -30,7 +32,11 @@ STEPS = 2 if fast_mode() else 12
 COMPANY = ["fluent3d", "fluent_ink", "gameicons", "lorelei", "pixel_art"]
 
 # %%
-session = Session("Ada")
+lesson = Lesson("Ada")
+session = lesson.session
+lesson
+
+# %%
 art = ArtPanel(session)
 art.load_sample("openmoji")
 art
@@ -39,7 +45,7 @@ art
 # The host asks what artists **gain**, as sums: the mean, and from five artists on how it spreads. Nobody's own number.
 
 # %%
-studio = HostPanel(Host("Fair play"), rounds=2, steps=STEPS, min_artists=5, gains=True, join_s=1800)
+studio = HostPanel(lesson.host("Fair play"), rounds=2, steps=STEPS, min_artists=5, gains=True, join_s=1800)
 studio.open_room()
 company = rehearse(studio.invite, COMPANY, limit=16)
 studio
@@ -83,7 +89,7 @@ print(f"Round 1 is over, and round {room.plan.number} asks.")
 chosen = session.art.included("train")[0]
 print("before:", session.what_leaves(room.plan).pictures, "pictures would be trained on")
 session.art.include(chosen.id, False)
-print("after: ", session.what_leaves(room.plan).pictures, "pictures; left out:", chosen.caption)
+print("after: ", session.what_leaves(room.plan).pictures, "pictures; left out: one, shown as", chosen.id)
 
 # %% [markdown]
 # Say yes once more. What the room then tells of gains is about the adapter that a round *began* with: in the first round

@@ -121,6 +121,11 @@ class Panel(ipywidgets.VBox, metaclass=_Complete):
         self.layout.close()
         super().close()
 
+    def remove(self) -> None:
+        """Close the panel, and leave no still of it in the notebook either."""
+        self._still.clear()
+        self.close()
+
     @property
     def keeps_own(self) -> bool:
         """Whether a saved notebook may hold the artist's own pictures and captions: the box in the panel says so."""

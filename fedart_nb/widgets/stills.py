@@ -68,6 +68,12 @@ class Still:
             with suppress(Exception):  # a closed front end must not stop the work behind the panel
                 self._handle.update({"text/html": html, "text/plain": self._text()}, raw=True)
 
+    def clear(self) -> None:
+        """Take the still out of the notebook, with a panel that is gone for good."""
+        if self._handle is not None:
+            with suppress(Exception):  # a closed front end must not stop the work behind the panel
+                self._handle.update({"text/html": "", "text/plain": ""}, raw=True)
+
     def _html(self) -> str:
         live, still = live_class(self._id), f"fedart-still-{self._id}"
         apart = f".jp-OutputArea-child:has(+ .jp-OutputArea-child .{still})"

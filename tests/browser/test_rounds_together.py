@@ -35,7 +35,12 @@ def test_a_round_between_two_tabs_with_two_kernels_where_a_person_says_yes(page,
     # tab B: the artist, in a kernel of their own, pastes it and asks to be asked
     lab.open_notebook(artist_page, lab.copy(NOTEBOOK, "artist.ipynb"))
     lab.run_cell(artist_page, "import os", timeout_s=90)
-    lab.run_cell(artist_page, "session = Session", timeout_s=90)
+    lab.run_cell(artist_page, "who = SessionPanel", timeout_s=90)
+    who = lab.panel(artist_page, "Who are you?")
+    who.get_by_label("Your name").fill("Ada")
+    who.get_by_role("button", name="Use this name").click()
+    expect(who.get_by_text("You are Ada.").first).to_be_visible(timeout=SLOW_MS)
+    lab.run_cell(artist_page, "session = who.session", timeout_s=90)
     lab.run_cell(artist_page, "room = RoomPanel", timeout_s=90)
     room = lab.panel(artist_page, "The room")
     for panel in (studio, room):

@@ -55,7 +55,7 @@ def test_the_first_adapter_from_top_to_bottom(tmp_path, monkeypatch, capsys):
 
 def test_rounds_together_for_a_lone_reader(tmp_path, monkeypatch, capsys):
     with relay_process(tmp_path / "relay") as url:
-        notebook, _ = run_all("04-rounds-together", tmp_path, monkeypatch, capsys, FEDART_RELAY=url)
+        notebook, _ = run_all("04-rounds-together", tmp_path, monkeypatch, capsys, FEDART_RELAY=url, FEDART_NAME="Ada")
     for stage in ("backbone", "own adapter alone", "shared", "shared + personal"):
         assert f"red apple, {stage}, Ada" in html(notebook)
 
