@@ -89,13 +89,10 @@ class Keepsake:
         """The numbers alone: a cell's output is saved with the notebook. `KeepsakePanel` shows the pictures."""
         from html import escape
 
-        rows = "".join(
-            f'<tr><th scope="row">{escape(s)}</th><td>{loss:.4f}</td></tr>' for s, loss in self.losses.items()
-        )
+        cells = ((escape(stage), f"{loss:.4f}") for stage, loss in self.losses.items())
+        rows = "".join(f'<tr><th scope="row">{stage}</th><td>{loss}</td></tr>' for stage, loss in cells)
         caption = escape(f"{self.name}: held-out loss of each stage, {self.bytes_sent:,} bytes sent")
-        hint = (
-            "<p>The pictures: <code>KeepsakePanel(session, keepsake)</code>, or <code>keepsake.save(folder)</code>.</p>"
-        )
+        hint = "<p><code>KeepsakePanel(session, keepsake)</code> shows the pictures, <code>save</code> writes them.</p>"
         return f"<table><caption>{caption}</caption>{rows}</table>{hint}"
 
     def save(self, folder: str | Path) -> Path:

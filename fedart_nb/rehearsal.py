@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,7 +31,7 @@ def rehearse(
     """Let one artist per sample set join the room and contribute to every round, each in a thread of this kernel.
 
     Their pictures are everybody's, so they take part with whomever the list of artists holds. They share one frozen
-    backbone and train one after another.
+    backbone and train one after another; their sessions are thrown away, and count in nobody's ledger.
 
     Example:
         >>> company = rehearse(invite, ["fluent3d", "fluent_ink"])  # doctest: +SKIP
@@ -40,8 +39,7 @@ def rehearse(
     backbone = backbone or Backbone.embedded()
     company = []
     for name in samples:
-        folder = tempfile.mkdtemp(prefix="fedart-rehearsal-")
-        session = Session(f"{ArtSet.samples()[name].title} (rehearsal)", folder=folder, backbone=backbone)
+        session = Session(f"{ArtSet.samples()[name].title} (rehearsal)", backbone=backbone, throwaway=True)
         session.art = ArtSet.sample(name, limit=limit)
         session.join(invite)
         session.consent.stand()

@@ -37,8 +37,8 @@ class Lesson(Panel):
 
     title = "A lesson to play with"
     lead = (
-        "What you do in this notebook is thrown away with its kernel, and counts nowhere else: no budget, no receipt and "
-        "no adapter of yours is touched."
+        "What you do in this notebook is thrown away with its kernel, and counts nowhere else: no budget, no receipt "
+        "and no adapter of yours is touched."
     )
 
     def __init__(self, name: str = "Ada") -> None:

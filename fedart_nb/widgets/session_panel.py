@@ -36,14 +36,12 @@ class SessionPanel(Panel):
     """
 
     title = "Who are you?"
-    lead = (
-        "Everybody in the room sees this name. Your pictures, adapters and receipts are kept under it, on this machine."
-    )
+    lead = "Everybody in the room sees this name. Your adapters and receipts are kept under it, on this machine."
 
     def __init__(self, name: str = "") -> None:
         super().__init__(self)
         self._name = parts.field(ipywidgets.Text(description="Your name", value=name, placeholder="such as Ada"))
-        self._use = self._button("Use this name", lambda: self.use(), icon="user", style="primary")
+        self._use = self._button("Use this name", self.use, icon="user", style="primary")
         self._told = ipywidgets.HTML()
         self._compose(parts.row(self._name, self._use), self._told)
         if name:
@@ -56,7 +54,7 @@ class SessionPanel(Panel):
         if self.value is None:
             with self._reporting():
                 self._open(f"Guest {secrets.randbelow(9_000) + 1_000}", guest=True)
-        return self.value  # type: ignore[no-any-return]
+        return self.value
 
     def use(self, name: str | None = None) -> Session:
         """Open the session of this name (default: the one typed in), and close the one that was open."""
@@ -66,7 +64,7 @@ class SessionPanel(Panel):
                 raise FedArtError("The name is empty. Type what the others shall see, such as your first name.")
             if self.value is None or self.value.name != chosen:
                 self._open(chosen, guest=False)
-        return self.value  # type: ignore[no-any-return]
+        return self.value
 
     def _open(self, name: str, *, guest: bool) -> None:
         from fedart_nb.session import Session
