@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedart_nb.art.collecting import Collected, Picture, Split, collect, content_hash
-from fedart_nb.art.handed import sources_of
+from fedart_nb.art.collecting import Collected, Picture, content_hash
+from fedart_nb.art.loading import of_files, of_folder
 from fedart_nb.art.merging import merged
 from fedart_nb.art.reading import png_of
 from fedart_nb.art.samples import SampleInfo, sample_folder, sample_infos
-from fedart_nb.art.sources import path_of, scan_folder
+from fedart_nb.art.splits import divided
 from fedart_nb.errors import ArtError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ArtSet:
 
             >>> art = ArtSet.from_folder("~/drawings")
         """
-        title, found = _of_folder(path, size_px=size_px, limit=limit, name=name)
+        title, found = of_folder(path, size_px=size_px, limit=limit, name=name)
         return cls._built(title, found, size_px)
 
     @classmethod
@@ -85,12 +85,12 @@ class ArtSet:
 
         >>> art = ArtSet.from_files([("maple-leaf.png", data), ("maple-leaf.txt", b"a red maple leaf")])
         """
-        return cls._built(name, _of_files(files, name=name, size_px=size_px, limit=limit), size_px)
+        return cls._built(name, of_files(files, name=name, size_px=size_px, limit=limit), size_px)
 
     def with_folder(self, path: str | os.PathLike[str], *, limit: int = 2000) -> ArtSet:
         """A set with these pictures and those of a folder, each once; see `with_files`."""
         before = [picture.name for picture in self.pictures]
-        _, found = _of_folder(path, size_px=self.size_px, limit=limit, here_before=before)
+        _, found = of_folder(path, size_px=self.size_px, limit=limit, here_before=before)
         return self._with(found)
 
     def with_files(self, files: Iterable[Handed] | Handed, *, limit: int = 2000) -> ArtSet:
@@ -100,7 +100,7 @@ class ArtSet:
         with it in a table or text replaces its former one. Captions may come alone: `with_files(["metadata.csv"])`.
         """
         before = [picture.name for picture in self.pictures]
-        found = _of_files(files, name=self.name, size_px=self.size_px, limit=limit, here_before=before)
+        found = of_files(files, name=self.name, size_px=self.size_px, limit=limit, here_before=before)
         return self._with(found)
 
     @classmethod
@@ -131,6 +131,25 @@ class ArtSet:
         )
         art.split()
         art.revision = 0
+        return art
+
+    def without(self, picture_ids: Iterable[str]) -> ArtSet:
+        """A set without these pictures; the files on disk stay where they are. This set stays as it is.
+
+        Their remarks go with them. An id that the artist withholds stays withheld, should the picture come back.
+        """
+        gone = {self._known(key).id for key in picture_ids}
+        names = {self._pictures[key].name for key in gone}
+        art = ArtSet(
+            self.name,
+            size_px=self.size_px,
+            pictures=[(picture, self._pixels[picture.id]) for picture in self.pictures if picture.id not in gone],
+            problems=[problem for problem in self.problems if problem.file not in names],
+            fixed_splits=self._fixed_splits - gone,
+        )
+        art.restore_consent(self._excluded)
+        art.split(self._test_fraction)
+        art.is_sample = self.is_sample
         return art
 
     def _with(self, found: Collected) -> ArtSet:
@@ -217,18 +236,8 @@ class ArtSet:
             raise ArtError(message)
         before = self._pictures
         self._test_fraction = test_fraction
-        bound = int(test_fraction * 16**16)
-        sides: dict[str, Split] = {
-            key: picture.split if key in self._fixed_splits else "test" if int(key, 16) < bound else "train"
-            for key, picture in before.items()
-        }
-        free = sorted(key for key in before if key not in self._fixed_splits) or sorted(before)
-        if len(before) < 5:
-            sides.update(dict.fromkeys((key for key in free if key not in self._fixed_splits), "train"))
-        elif "test" not in sides.values():
-            sides[free[0]] = "test"
-        if "train" not in sides.values():
-            sides[free[-1]] = "train"
+        fixed = {key: before[key].split for key in self._fixed_splits if key in before}
+        sides = divided(before, fixed, test_fraction)
         after = {key: replace(picture, split=sides[key]) for key, picture in before.items()}
         if after != before:
             self._pictures = after
@@ -264,31 +273,3 @@ class ArtSet:
         except KeyError:
             message = f"There is no picture {picture_id!r} in {self!r}; ids are in art.pictures."
             raise ArtError(message) from None
-
-
-def _of_folder(
-    path: str | os.PathLike[str], *, size_px: int, limit: int, name: str | None = None, here_before: Iterable[str] = ()
-) -> tuple[str, Collected]:
-    root = path_of(path)
-    sources, problems = scan_folder(root)
-    title = name or root.resolve().name or "art"
-    found = collect(
-        sources, problems, name=title, place=repr(str(root)), size_px=size_px, limit=limit, here_before=here_before
-    )
-    return title, found
-
-
-def _of_files(
-    files: Iterable[Handed] | Handed, *, name: str, size_px: int, limit: int, here_before: Iterable[str] = ()
-) -> Collected:
-    sources, problems = sources_of(files)
-    return collect(
-        sources,
-        problems,
-        name=name,
-        place="these files",
-        size_px=size_px,
-        limit=limit,
-        chosen_by_hand=True,
-        here_before=here_before,
-    )

@@ -17,8 +17,8 @@ from fedart_nb.errors import ArtError
 __all__ = ["Handed", "sources_of"]
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview
-#: A path, a (name, bytes) pair, or one file of an upload widget's value.
-Handed: TypeAlias = tuple[str, _Bytes] | str | os.PathLike[str] | Mapping[str, Any]
+#: A path, a (name, bytes) pair, one file of an upload widget's value, or what is known to be wrong with another one.
+Handed: TypeAlias = tuple[str, _Bytes] | str | os.PathLike[str] | Mapping[str, Any] | Problem
 
 _EXPECTED = 'paths, (name, bytes) pairs such as ("fox.png", data), or the value of ipywidgets.FileUpload'
 
@@ -33,6 +33,9 @@ def sources_of(files: Iterable[Handed] | Handed) -> tuple[list[Source], list[Pro
     beside = _Beside()
     seen: set[str] = set()
     for place, file in enumerate(_listed(files)):
+        if isinstance(file, Problem):
+            problems.append(file)
+            continue
         by_path = isinstance(file, str | os.PathLike)
         made = _of_path(file, problems, beside) if by_path else [_of_pair(place, file)]
         for source in made:

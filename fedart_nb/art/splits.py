@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["FolderSplits", "Split", "class_of_folder", "split_named"]
+__all__ = ["FolderSplits", "Split", "class_of_folder", "divided", "split_named"]
 
 Split = Literal["train", "test"]
 
@@ -74,6 +74,23 @@ class FolderSplits:
             if side:
                 return side
         return None
+
+
+def divided(ids: Iterable[str], fixed: Mapping[str, Split], test_fraction: float) -> dict[str, Split]:
+    """The side of each picture: as `fixed` says, else by its id (16 hex digits), so the same one everywhere.
+
+    From 5 pictures on at least one is "test"; below 5 all that are free are "train"; one is always "train".
+    """
+    bound = int(test_fraction * 16**16)
+    sides: dict[str, Split] = {key: fixed.get(key) or ("test" if int(key, 16) < bound else "train") for key in ids}
+    free = sorted(key for key in sides if key not in fixed) or sorted(sides)
+    if len(sides) < 5:
+        sides.update(dict.fromkeys((key for key in free if key not in fixed), "train"))
+    elif "test" not in sides.values():
+        sides[free[0]] = "test"
+    if sides and "train" not in sides.values():
+        sides[free[-1]] = "train"
+    return sides
 
 
 def class_of_folder(key: str) -> str | None:

@@ -15,6 +15,7 @@ from leavings import LEAVING
 from PIL import Image
 
 from fedart_nb.admission import Admission
+from fedart_nb.art import Problem
 from fedart_nb.consent import Leaving
 from fedart_nb.diffusion.words import Lexicon
 from fedart_nb.errors import ArtError
@@ -97,7 +98,7 @@ class FakeArt:
     def from_folder(cls, path: Any, *, size_px: int = 128, limit: int = 2000) -> FakeArt:
         if "empty" in str(path):
             raise ArtError(f"{str(path)!r} holds no picture. Choose a folder with JPEG, PNG, WebP or GIF files.")
-        problem = SimpleNamespace(file="broken<1>.png", reason="it ends too early", kind="broken")
+        problem = Problem("broken<1>.png", "it ends too early", "broken", todo="Copy it again")
         return cls(count=7, name=str(path), problems=(problem,))
 
     @classmethod

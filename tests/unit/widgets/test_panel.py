@@ -61,6 +61,7 @@ def test_a_replaced_panel_stops_its_job(make_session, fake_art, monkeypatch):
 
 def test_a_session_does_one_thing_at_a_time(make_session, fake_art):
     session = make_session(art=fake_art(), gated=True)
+    session.art.is_sample = True
     training, art = TrainPanel(session, ["a fox"]), ArtPanel(session)
     training.start()
     assert art._sample_button.disabled
