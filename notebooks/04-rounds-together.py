@@ -62,6 +62,10 @@ studio
 
 # %% [markdown] tags=["host"]
 # Press **Open room**, send the link to the others, then press **Start rounds**. Or run the next cell, which does both.
+#
+# Who comes with the link stands **at the door**: you see a name and an id, and let people in one by one. Ask them aloud for
+# their id. One person under three names could read the fourth one's update; no mathematics helps against that, counting
+# does.
 
 # %% tags=["host"]
 if studio.invite is None:
@@ -109,8 +113,9 @@ alone = session.personal
 # Now the room: paste the host's link and press **Join**. Tick *Ask me before each round*, and the panel shows you the
 # **plan** before anything is trained: what would leave, and how large it is. Then you decide. *Leave* works at any moment.
 #
-# Once the round has begun, the panel shows a **safety number**: six words. Read them aloud to your neighbour. The same
-# words mean that host and relay show both of you the same people.
+# Once the round has begun, the panel shows **who takes part**, and asks: *are you so many people?* Count yourselves. Then
+# read the six words of the **safety number** aloud: the same words mean that host and relay show all of you the same list.
+# *We compared the words* keeps it; if somebody else turns up later, you are asked before anything of yours is masked.
 
 # %% tags=["artist"]
 link = INVITE or str(studio.invite if studio else "")

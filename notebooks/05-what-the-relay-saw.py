@@ -108,11 +108,24 @@ game.play("another model")
 game
 
 # %% [markdown]
-# One trick in the list is not caught by any kernel. Have you found it? It is the reason why every panel shows six
-# **words**, and why you should read them aloud to somebody whose voice you know.
+# Three tricks in the list break no message at all: every key is signed by its owner. Wrong is only **who the others
+# are**. Have you found them? No kernel can tell one person with four keys from four people. So it asks the one who can:
+# before anything of hers is masked, Ada sees the list of artists. *Predict:* what should she do before she says yes?
 
 # %%
-game.play("invented artists").value.words
+game.play("four names")
+print("Had Ada said yes:", f"cosine {game.value.read:.4f} between your guess and her update")
+print(game.value.asked.question, "Nothing left." if not game.value.left else "Her update left.")
+
+# %% [markdown]
+# **Count.** Nothing else helps against one person under many names. Against a host and relay that show everybody another
+# list, **compare the six words** aloud. And once you have compared them, press *We compared the words*: the ids are kept,
+# and a list that holds anybody else is asked about again, in whatever round it comes.
+
+# %%
+game.play("another list")
+for person in game.value.asked.people:
+    print(person)
 
 # %% [markdown]
 # ## 5. What this does not give

@@ -1,20 +1,23 @@
 """Be the relay, and cheat: each trick runs a real round of five artists in this process, and tells who noticed what.
 
 The player is relay and host in one, so whatever is changed is signed again like the original. That is the strongest
-position there is; a relay alone cannot even sign.
+position there is; a relay alone cannot even sign. Two tricks break no message at all, because nothing is wrong but who
+the others are: one person under four names, and a list that is another one after its words were compared. Against them
+Ada's kernel asks her before it masks anything.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from fedart_nb.errors import RoundError
 from fedart_nb.relay.wire import Envelope, sha256_hex
+from fedart_nb.rounds.roster import Pins, RosterShown
 from fedart_nb.rounds.simulate import Simulation, Tamper
 from fedart_nb.rounds.tensors import pack, unpack
 from fedart_nb.secagg.identity import Identity
@@ -38,12 +41,16 @@ class Trick:
         aim: what it would be good for.
         round: in which round it is tried.
         make: builds what replaces the envelopes of that round.
+        confirmed: whom Ada has confirmed before it: "everybody", whose words she compared, or "nobody" yet.
+        alone: whether all the others are the player under other names.
     """
 
     title: str
     aim: str
     round: int
     make: Callable[[Simulation], Tamper]
+    confirmed: Literal["everybody", "nobody"] = "everybody"
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,11 @@ class Played:
     Attributes:
         noticed: (artist, sentence): what artists refused, and in which words.
         finished: whether the round still came to a result, and with how many updates.
-        words: safety numbers by artist, where the trick is one that only they show; {} otherwise.
+        words: safety numbers by artist, where the trick is one that they show; {} otherwise.
+        asked: the list of artists that Ada is asked about, before anything of hers is masked; None: she is not.
+        left: whether anything of Ada's update left her kernel in that round.
+        read: how much what the player works out resembles Ada's update (cosine), had she said yes to the list; None
+            where nothing is worked out.
     """
 
     trick: Trick
@@ -61,11 +72,14 @@ class Played:
     finished: bool
     contributors: int
     words: Mapping[str, str]
+    asked: RosterShown | None = field(default=None, repr=False)
+    left: bool = True
+    read: float | None = None
 
     @property
     def caught(self) -> bool:
-        """Whether anybody could know: by a refused message, or by words that differ."""
-        return bool(self.noticed) or len(set(self.words.values())) > 1
+        """Whether anybody could know: by a refused message, by a question, or by words that differ."""
+        return bool(self.noticed) or self.asked is not None or len(set(self.words.values())) > 1
 
 
 def play(name: str, *, seed: int = 0) -> Played:
@@ -80,13 +94,19 @@ def play(name: str, *, seed: int = 0) -> Played:
     trick = TRICKS[name]
     rng = np.random.default_rng(seed)
     room = Simulation(list(NAMES), {"x": rng.normal(0, 0.05, _SIZE).astype(np.float32)}, min_artists=3)
+    victim = room.sides[_VICTIM]
+    known = {side.me: artist for artist, side in room.sides.items()}
+    victim.pins = Pins().with_compared(known) if trick.confirmed == "everybody" else Pins()
 
     def updates() -> dict[str, dict[str, np.ndarray]]:
         return {artist: {"x": rng.normal(0, 0.05, _SIZE).astype(np.float32)} for artist in NAMES}
 
     for _ in range(trick.round - 1):
         room.round(updates())
+    read = _read_alone(updates()) if trick.alone else None
     done = room.round(updates(), tamper=trick.make(room))
+    asked = victim.roster if victim.roster is not None and victim.roster.unconfirmed else None
+    left = any(one.kind == "update" and one.sender == victim.me for one in done.log)
     noticed = list(done.noticed)
     if trick is TRICKS["another result"]:
         noticed += room.round(updates()).noticed  # it shows when the next round begins
@@ -97,7 +117,17 @@ def play(name: str, *, seed: int = 0) -> Played:
             words[artist] = str(SafetyNumber.of(side.room, side.host, side.artists))
     contributors = len(done.result.contributors) if done.result else 0
     seen = tuple(dict.fromkeys(noticed))
-    return Played(trick, seen, done.result is not None, contributors, words)
+    return Played(trick, seen, done.result is not None, contributors, words, asked, left, read)
+
+
+def _read_alone(updates: Mapping[str, Mapping[str, np.ndarray]]) -> float:
+    """Had Ada said yes: the public mean, less the other updates, which are the player's. The cosine with hers."""
+    room = Simulation(list(NAMES), {"x": np.zeros(_SIZE, np.float32)}, min_artists=3)
+    done = room.round(updates)
+    mean = unpack(done.result.shared)["x"] if done.result else np.zeros(_SIZE)
+    mine = sum(update["x"] for name, update in updates.items() if name != _VICTIM)
+    guess, hers = len(NAMES) * mean - mine, updates[_VICTIM]["x"]
+    return float(guess @ hers / np.linalg.norm(guess) / np.linalg.norm(hers))
 
 
 # --- the tricks ---
@@ -114,6 +144,10 @@ def _message(envelope: Envelope) -> bytes:
 
 def _roster(room: Simulation, envelope: Envelope) -> Roster:
     return Roster.read(room.host.public_key, room.plan.binding(room.shared), _message(envelope))
+
+
+def _nothing(_room: Simulation) -> Tamper:
+    return lambda envelope, _name, _host: envelope
 
 
 def _swapped_keys(room: Simulation) -> Tamper:
@@ -147,7 +181,10 @@ def invented(room: Simulation, victim: str) -> Tamper:
             entries.append(Entry.read(roster.binding, signed(puppet, Kind.ADVERTISE, roster.binding, body)))
         forged = Roster.of(roster.binding, entries)
         data = base64.b64encode(forged.message(host)).decode()
-        return replace(envelope, body=envelope.body | {"artists": sorted(forged.index), "data": data})
+        others = [artist for artist in room.names if artist != victim]  # puppets have the names of those they replace
+        puppets = [artist for artist in forged.index if artist != room.sides[victim].me]
+        names = {room.sides[victim].me: victim, **dict(zip(puppets, others, strict=False))}
+        return replace(envelope, body=envelope.body | {"artists": sorted(forged.index), "names": names, "data": data})
 
     return tamper
 
@@ -295,6 +332,21 @@ TRICKS: Mapping[str, Trick] = {
         "Show Ada a room in which everybody else is invented by you",
         "You know all the others' updates, because they are yours: what is left of the sum is hers.",
         1,
+        _invented_artists,
+        confirmed="nobody",
+    ),
+    "four names": Trick(
+        "Come in four times, as Ben, Cy, Dee and Eli, before Ada does",
+        "Relay and host are honest, and so is every message. You take your own four updates off the public sum.",
+        1,
+        _nothing,
+        confirmed="nobody",
+        alone=True,
+    ),
+    "another list": Trick(
+        "When everybody has compared the words, show Ada other artists in the next round",
+        "Round one was honest, and its words were the same for all. Nobody reads them aloud twice.",
+        2,
         _invented_artists,
     ),
 }

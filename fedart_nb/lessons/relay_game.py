@@ -10,6 +10,7 @@ import ipywidgets
 from fedart_nb.lessons.dishonest_relay import NAMES, TRICKS, Played, play
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.roster_card import roster_table
 
 __all__ = ["RelayGamePanel"]
 
@@ -64,16 +65,18 @@ class RelayGamePanel(Panel):
         self._aim.value = f"<p><strong>What it would be good for:</strong> {escape(trick.aim)}</p>"
 
     def _told(self, played: Played) -> str:
+        if played.asked is not None and not played.words:
+            return self._told_of_people(played)
         if played.words:
             rows = [[artist, words] for artist, words in played.words.items()]
             text = (
                 "No message is wrong: every key is signed by its owner, and you own all but one. Only the safety "
-                "numbers differ. If the two never compare them aloud, you win."
+                "numbers differ. Ada's kernel asks her before it masks anything; if she says yes without counting or "
+                "comparing, you win."
             )
             box = parts.notice(text, level="warning", title="Only people can notice this")
-            return box + parts.table(
-                ("artist", "safety number"), rows, caption="The words that two people would read out"
-            )
+            words = parts.table(("artist", "safety number"), rows, caption="The words that two people would read out")
+            return box + words + (roster_table(played.asked) if played.asked is not None else "")
         first: dict[str, str] = {}
         for artist, sentence in played.noticed:
             first.setdefault(artist, sentence)
@@ -84,6 +87,18 @@ class RelayGamePanel(Panel):
             else "The round came to no result."
         )
         return parts.notice(ended, level="success", title=f"Noticed by {', '.join(first)}") + said
+
+    def _told_of_people(self, played: Played) -> str:
+        """What Ada is asked, and what a yes would have cost her."""
+        roster = played.asked
+        assert roster is not None  # noqa: S101 - it is told of questions alone
+        kept = "Nothing of hers has left." if not played.left else "Her update has left."
+        read = ""
+        if played.read is not None:
+            read = f" Had she said yes, you would have read her update to a cosine of {played.read:.4f}."
+        level: parts.Level = "warning" if played.left else "success"
+        box = parts.notice(f"{roster.warning} {kept}{read}", level=level, title="Ada is asked")
+        return box + roster_table(roster)
 
     def _draw(self) -> None:
         rows = [
@@ -96,6 +111,8 @@ class RelayGamePanel(Panel):
     def _who(self, played: Played) -> str:
         if played.words:
             return "people who compare words"
+        if played.asked is not None:
+            return "Ada, who is asked and counts"
         return ", ".join(dict.fromkeys(artist for artist, _ in played.noticed)) or "nobody"
 
     def _summary(self) -> list[tuple[str, Any]]:

@@ -13,6 +13,7 @@ from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import RoundError
 from fedart_nb.events import Note, RoundClosed, RoundOpened, UpdateSent, Waiting
 from fedart_nb.host import Host
+from fedart_nb.relay import MemoryRelay
 from fedart_nb.rounds import RosterShown
 
 if TYPE_CHECKING:
@@ -249,6 +250,59 @@ def test_a_question_that_nobody_answers_holds_the_round_up_for_a_while_and_no_lo
     assert "declined" in states
     assert any("Nobody answered for 2.5 seconds" in str(event) for event in taking.result(DEADLINE_S))
     assert not {"share", "update"} & set(said(host, ada.identity.id))
+
+
+# --- coming back to a room ---
+
+
+def test_who_left_a_room_and_comes_back_hears_no_alarm_and_takes_part(studio, enter, run) -> None:
+    host = studio(rounds=2, min_artists=3)
+    running = run(host.rounds())
+    people = [enter(name) for name in ("Ada", "Ben", "Cy")]
+    for future in [run(session.rounds(until_round=1)) for session in people]:
+        future.result(DEADLINE_S)
+    people[0].leave()
+    again = enter("Ada")
+    told, *_ = [future.result(DEADLINE_S) for future in [run(one.rounds()) for one in (again, *people[1:])]]
+    running.result(DEADLINE_S)
+    assert [str(event) for event in told if isinstance(event, Note) and event.level == "error"] == []
+    assert [event.number for event in told if isinstance(event, UpdateSent)] == [2]
+
+
+def test_who_comes_back_to_a_room_from_another_one_hears_no_alarm(weights, tmp_path, open_session, run) -> None:
+    """The messages of the first room's rounds come again; nothing is answered twice, and the rounds go on."""
+    with MemoryRelay(room="one") as first, MemoryRelay(room="two") as second:
+        came_back({"one": first, "two": second}, weights, tmp_path, open_session, run)
+
+
+def came_back(relays, weights, tmp_path, open_session, run) -> None:
+    hosts = []
+    for name, rounds in (("one", 2), ("two", 1)):
+        host = Host(name, folder=tmp_path / name, backbone=Backbone.from_pretrained(weights, device="cpu"))
+        settings = {**SETTINGS, "rounds": rounds, "min_artists": 3}
+        host.open_room(transport=relays[name].connect(host.identity), **settings)
+        hosts.append(host)
+    people = {name: open_session(name) for name in ("Ada", "Bo", "Cy", "Di", "Ed")}
+
+    def together(names: list[str], room: str, until_round: int | None = None) -> list[Any]:
+        futures = []
+        for name in names:
+            session = people[name]
+            if session.side is None or session.side.room != room:
+                session.join(transport=relays[room].connect(session.identity))
+                session.consent.stand()
+            futures.append(run(session.rounds(until_round=until_round)))
+        return [future.result(DEADLINE_S) for future in futures]
+
+    running = [run(host.rounds()) for host in hosts]
+    together(["Ada", "Bo", "Cy"], "one", until_round=1)
+    together(["Ada", "Di", "Ed"], "two")
+    told = together(["Ada", "Bo", "Cy"], "one")[0]
+    for future in running:
+        future.result(DEADLINE_S)
+    assert [str(event) for event in told if isinstance(event, Note) and event.level == "error"] == []
+    assert [event.number for event in told if isinstance(event, UpdateSent)] == [2]
+    assert [event.number for event in told if isinstance(event, RoundClosed)][-1] == 2
 
 
 # --- the host ---
