@@ -26,6 +26,7 @@ from .privacy.distributed import SkellamSum, solve_skellam
 from .privacy.planning import default_delta
 from .privacy.promise import ArtistPromise
 from .relay import Envelope, Invite, RelayClient, Transport, create_room
+from .relay.client import require_relay
 from .rounds import DEFAULT_RULE, DOORS, Member, Phase, RoundEngine, RoundPlan, promise_of, rule_of, unpack
 from .rounds.rewinding import withdrawn
 from .secagg.encoding import BITS
@@ -36,6 +37,7 @@ from .secagg.safety import SafetyNumber
 __all__ = ["CLIP_NORM", "Host"]
 
 _POLL_S = 1.0
+_KNOWN_RELAY_S = 120.0  # the relay of a room that is open may be away for a while
 _LATE_S = 0.01  # a deadline is over when it is past
 CLIP_NORM = 0.3  #: of a core's whole update under noise on whole artists; about what 20 steps on sample art move it
 _NOISED_RATE = 2e-2  # artists who noise their training may take another rate than the plan's; this learns best
@@ -137,6 +139,7 @@ class Host:
         delta: float | None = None,
         door: str = "lobby",
         room: str | None = None,
+        opening_secret: str | None = None,
         transport: Transport | None = None,
     ) -> Invite | None:
         """Make a room and the first shared adapter; returns the invite link (None with a transport of your own).
@@ -158,12 +161,18 @@ class Host:
         `rounds(admit=...)`), or by an invite made for one person (`invite_one`). Sessions of this very process come in
         unasked. With "open" whoever has the link is in, as often as they like: one person with four kernels reads a
         fifth artist's update; every artist is told so in the plan.
+        `opening_secret`: a relay that strangers can reach asks for one; it may also stand behind the address
+        (#open=...) or in the environment variable FEDART_OPENING_SECRET.
         Nothing is trained yet; `rounds()` runs the rounds. A host that was restarted is already in its room.
         """
         if door not in DOORS:
             raise RoundError(
                 f"The door is {door!r}; expected 'lobby' (you admit artists) or 'open' (the link is enough)."
             )
+        if transport is None:
+            if relay is None:
+                raise RoundError("No relay was given. Start one with `fedart relay`, or ask for its address.")
+            require_relay(relay, self.identity, opening_secret=opening_secret)  # before anything long
         if self._backbone is None:
             self._backbone = Backbone.embedded()
         first = initial_adapter(self._backbone, adapter, seed=seed)
@@ -176,9 +185,7 @@ class Host:
         if clip is None:
             clip = 1.0 if bits == BITS[0] else min(1.0, 2 * local_steps * max(learning_rate, _NOISED_RATE))
         if transport is None:
-            if relay is None:
-                raise RoundError("No relay was given. Start one with `fedart relay`, or ask for its address.")
-            self.invite = create_room(relay, self.identity, room=room)
+            self.invite = create_room(relay or "", self.identity, room=room, opening_secret=opening_secret)
             transport = RelayClient(self.invite, self.identity)
         self.transport = transport
         noise: dict[str, Any] = {}
@@ -561,4 +568,4 @@ class Host:
         self.members = {i: Member(i, name, mark, heard_at=time.monotonic()) for i, name, mark in state["members"]}
         self.invite = Invite.parse(state["invite"])
         self.admission.bind(self.invite.room, self.identity.id)
-        self.transport = RelayClient(self.invite, self.identity)
+        self.transport = RelayClient(self.invite, self.identity, patience_s=_KNOWN_RELAY_S)

@@ -104,6 +104,7 @@ if TYPE_CHECKING:
 __all__ = ["Decision", "Session"]
 
 _POLL_S = 2.0
+_KNOWN_RELAY_S = 120.0  # a room's relay may be away for a while; an address just typed may be wrong
 _LOOK_S = 0.25  # while somebody is asked about a list of artists
 _SIGN_OF_LIFE_S = 3.0  # or a quarter of the host's patience, if that is less
 #: Attachments of the host's messages; an SDXL adapter of rank 16 has about 100 MB.
@@ -457,7 +458,7 @@ class Session:
             if not text:
                 raise RoundError("No invite was given, and this session has not been in a room yet. Ask the host.")
             link = text if isinstance(text, Invite) else Invite.parse(text)
-            transport = RelayClient(link, self.identity)
+            transport = self._at_relay(link, known=not invite)
         room = f"{transport.room}-{transport.host_id[:16]}"
         people = RosterCheck(self.folder / "rosters", room, self.identity.id)
         known = self.store.room(room)
@@ -474,6 +475,16 @@ class Session:
         self.consent.room = self._room_id()
         self._write_room()
         return Joined(transport.room, self.name)
+
+    def _at_relay(self, link: Invite, *, known: bool) -> RelayClient:
+        """Become a member of the room, before anything long: a wrong address is said within ten seconds."""
+        client = RelayClient(link, self.identity, patience_s=_KNOWN_RELAY_S if known else None)
+        try:
+            client.join()
+        except BaseException:
+            client.close()
+            raise
+        return client
 
     def _side_in(self, transport: Transport, link: Invite | None, people: RosterCheck) -> ArtistSide:
         side = ArtistSide(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -12,7 +13,7 @@ from weakref import WeakKeyDictionary
 import ipywidgets
 
 from fedart_nb.admission import Guest
-from fedart_nb.errors import RoundError
+from fedart_nb.errors import RoundError, WireError
 from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Waiting
 from fedart_nb.jobs import Job
 from fedart_nb.rounds.gains import FEWEST, GAIN_METRICS, Gains
@@ -23,6 +24,7 @@ from fedart_nb.widgets.copyable import Copyable
 from fedart_nb.widgets.lobby_card import DOOR_WORDS, LobbyCard, open_door_notice
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, promise_notice, safety_card
+from fedart_nb.widgets.unsaved import UnsavedText
 from fedart_nb.widgets.weight import Weight
 
 if TYPE_CHECKING:
@@ -156,6 +158,9 @@ class HostPanel(Panel):
             ipywidgets.Text(description="Address of the relay", value=relay, placeholder="http://127.0.0.1:8765"),
             grow=True,
         )
+        self._secret = UnsavedText(label="Secret for opening rooms, if the relay asks for one", text="")
+        self._secret.add_class("fedart-grow")
+        self._part_address()
         number = ipywidgets.BoundedIntText
         self._rounds = parts.field(number(description="Rounds", value=rounds, min=1, max=10_000))
         least = max(MIN_ARTISTS, min_artists)
@@ -192,6 +197,7 @@ class HostPanel(Panel):
         self._setup = parts.card(
             self._where,
             self._address,
+            self._secret,
             parts.row(self._rounds, self._min, self._steps, self._rank),
             self._door,
             self._door_text,
@@ -231,6 +237,7 @@ class HostPanel(Panel):
 
     def _start_opening(self) -> Job:
         with self._reporting():
+            self._part_address()
             here, address = self._where.value == _HERE, self._address.value.strip()
             if not here and not address:
                 raise RoundError("The relay's address is empty. Type it (http://…), or start a relay in this kernel.")
@@ -248,8 +255,20 @@ class HostPanel(Panel):
             if self._gains.value and not self._noise.value:
                 several = self._min.value >= FEWEST
                 chosen["metrics"] = tuple(sorted(GAIN_METRICS)) if several else ("gain",)
+            if not here and (secret := self._secret.text.strip()):
+                chosen["opening_secret"] = secret
             events = self._opening_events(address, chosen, int(self._rank.value), here=here)
             return self._begin("opening the room", events, on_event=self._show_opening, on_end=self._opened)
+
+    def _part_address(self) -> None:
+        """A secret behind the relay's address goes to where it is not saved with the notebook."""
+        from fedart_nb.relay import Address
+
+        with suppress(WireError):  # what is no address is told when the room is opened
+            relay = Address.parse(self._address.value)
+            if relay.opening_secret is not None:
+                self._secret.text = relay.opening_secret
+                self._address.value = f"{relay.url}#cert={relay.cert}" if relay.cert else relay.url
 
     def _opening_events(self, address: str, chosen: dict[str, Any], rank: int, *, here: bool) -> Iterator[Note]:
         from fedart_nb.diffusion import AdapterConfig
@@ -257,7 +276,7 @@ class HostPanel(Panel):
         if here:
             yield Note("Starting a relay in this kernel")
             address = self._own_relay().url
-        yield Note("Making the first shared adapter")
+        yield Note("Asking the relay, then making the first shared adapter")
         core_seed = 0 if "artist_epsilon" in chosen else None
         adapter = AdapterConfig(rank=rank, alpha=float(rank), core_seed=core_seed)
         self.host.open_room(address, adapter=adapter, **chosen)
@@ -314,7 +333,8 @@ class HostPanel(Panel):
     def _opened(self, job: Job) -> None:
         self._opening.value = ""
         if job.state == "done":
-            self._lines, self._latest = [], None
+            caution = getattr(self.host.invite, "caution", "")
+            self._lines, self._latest = [f"⚠ {caution}"] if caution else [], None
             self._show_room()
             self._say("The room is open. The invite link is ready to be copied.", now=True)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets
 
-from fedart_nb.errors import RoundError, TrainingError
+from fedart_nb.errors import FedArtError, RoundError, TrainingError
 from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Step, UpdateSent, Waiting
 from fedart_nb.jobs import Job
 from fedart_nb.widgets import parts
@@ -198,7 +199,12 @@ class RoomPanel(Panel):
     # the work, in the job's thread
 
     def _events(self, link: str | None) -> Iterator[Any]:
-        yield Note("Loading the backbone and entering the room")
+        yield Note("Asking the relay, then loading the backbone")
+        from fedart_nb.relay import Invite
+
+        with suppress(FedArtError):  # a link that is none is told by joining
+            if link and (caution := Invite.parse(link).caution):
+                self._record(Note(caution, "warning"))
         self.session.join(link)
         self._stand()
         try:

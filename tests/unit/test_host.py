@@ -12,7 +12,7 @@ import pytest
 from tiny import build
 
 from fedart_nb.diffusion import Backbone
-from fedart_nb.errors import FedArtError, RoundError
+from fedart_nb.errors import FedArtError, RelayError, RelayUnreachable, RoundError, WireError
 from fedart_nb.events import Joined, RoundClosed, RoundOpened, Waiting
 from fedart_nb.host import Host
 from fedart_nb.relay import Envelope, Invite, RelayClient
@@ -248,3 +248,27 @@ def test_a_host_downloads_one_update_of_each_roster_member_however_many_messages
     closed = finish(events, artists)
     assert (closed.number, closed.contributors) == (1, 3)
     assert sorted(counting.fetched) == sorted(artist.identity.id for artist in artists)
+
+
+def test_a_wrong_relay_is_known_before_the_backbone_is_loaded(
+    relay: RunningRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backbone, "embedded", lambda **_: pytest.fail("the backbone was loaded"))
+    host = Host("Studio", folder=tmp_path / "host")
+    with pytest.raises(RelayUnreachable, match="Is it running"):
+        host.open_room("http://127.0.0.1:1")
+    with pytest.raises(WireError, match="no relay address"):
+        host.open_room("127.0.0.1:8765")
+    closed = serve_in_thread(tmp_path / "secret", opening_secret="open sesame")
+    with closed, pytest.raises(RelayError, match="those who know its secret"):
+        host.open_room(closed.url)
+    assert host.plan is None
+
+
+def test_a_host_gives_the_relays_secret(backbone: Backbone, tmp_path: Path) -> None:
+    with serve_in_thread(tmp_path / "secret", opening_secret="open sesame") as closed:
+        host = Host("Studio", folder=tmp_path / "host", backbone=backbone)
+        invite = host.open_room(closed.url, opening_secret="open sesame")
+        assert "sesame" not in f"{invite}{invite!r}"
+        assert host.transport is not None
+        host.transport.close()

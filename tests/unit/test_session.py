@@ -479,3 +479,11 @@ def test_the_room_learns_the_mean_of_the_artists_losses_when_the_plan_asks_for_i
     assert closed.metrics["loss_after"] == pytest.approx(np.mean([own[-1] for own in losses.values()]), abs=1e-5)
     assert of(RoundClosed, taking["Ada"].result())[0].metrics == closed.metrics
     assert "mean loss before" in str(closed)
+
+
+def test_a_wrong_invite_is_known_before_the_backbone_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Backbone, "embedded", lambda **_: pytest.fail("the backbone was loaded"))
+    session = Session("Ada", folder=tmp_path / "Ada")
+    with pytest.raises(RelayUnreachable, match="Is it running"):
+        session.join(f"fedart+http://127.0.0.1:1/room#token={'t' * 24}&host={'0' * 32}")
+    assert session.invite is None

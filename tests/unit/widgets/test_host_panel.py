@@ -196,3 +196,18 @@ def test_gains_are_told_as_a_sentence(make_host):
     means = {"gain": 0.02, "gain_squared": 0.0005, "gained": 0.8}
     panel._record(RoundClosed(2, 3, 5, None, means))
     assert "4 of 5 artists gained" in panel._lines[-1]
+
+
+def test_a_secret_behind_the_relays_address_opens_the_room_and_is_not_saved(make_host):
+    host = make_host()
+    panel = HostPanel(host, relay="http://127.0.0.1:8765/#open=open-sesame-1").open_room()
+    assert host.opened_with[0][0] == "http://127.0.0.1:8765"
+    assert host.opened_with[0][1]["opening_secret"] == "open-sesame-1"
+    assert panel._address.value == "http://127.0.0.1:8765"
+    assert "sesame" not in str([widget.get_state() for widget in (panel._address, panel._secret)])
+
+
+def test_without_a_secret_none_is_given(make_host):
+    host = make_host()
+    HostPanel(host, relay="http://127.0.0.1:8765").open_room()
+    assert "opening_secret" not in host.opened_with[0][1]
