@@ -148,7 +148,7 @@ class ArtSet:
             fixed_splits=self._fixed_splits - gone,
         )
         art.restore_consent(self._excluded)
-        art.split(self._test_fraction)
+        art._divide(self._test_fraction, stay=self._pictures)
         art.is_sample = self.is_sample
         return art
 
@@ -162,7 +162,7 @@ class ArtSet:
             fixed_splits=self._fixed_splits | merge.fixed_splits,
         )
         art.restore_consent(self._excluded)
-        art.split(self._test_fraction)
+        art._divide(self._test_fraction, stay=self._pictures)
         art.is_sample = self.is_sample and not merge.added and merge.kept == self.pictures
         return art
 
@@ -234,15 +234,19 @@ class ArtSet:
         if not 0 <= test_fraction < 1:
             message = f"test_fraction is {test_fraction}; choose at least 0 and less than 1."
             raise ArtError(message)
+        self._divide(test_fraction)
+        return self.included("train"), self.included("test")
+
+    def _divide(self, test_fraction: float, *, stay: Iterable[str] = ()) -> None:
+        """Ids in `stay` keep the side that they have, so that no picture is trained on and tested with in turn."""
         before = self._pictures
         self._test_fraction = test_fraction
-        fixed = {key: before[key].split for key in self._fixed_splits if key in before}
+        fixed = {key: before[key].split for key in (*self._fixed_splits, *stay) if key in before}
         sides = divided(before, fixed, test_fraction)
         after = {key: replace(picture, split=sides[key]) for key, picture in before.items()}
         if after != before:
             self._pictures = after
             self.revision += 1
-        return self.included("train"), self.included("test")
 
     def pixels(self, pictures: Iterable[str | Picture]) -> NDArray[np.uint8]:
         """Pixels of ids or pictures, uint8 (n, size_px, size_px, 3), a copy, in the order given.

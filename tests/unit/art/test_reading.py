@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -214,3 +216,144 @@ def test_damaged_pictures_never_crash(kind, data):
     except Unusable:
         return
     assert pixels.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "BMP", "AVIF"])
+def test_other_formats_are_read_by_their_content(kind, saved):
+    if kind == "AVIF":
+        features = pytest.importorskip("PIL.features")
+        if not features.check("avif"):
+            pytest.skip("this Pillow reads no AVIF")
+    data = saved(Image.new("RGB", (32, 32), (200, 40, 40)), kind)
+    assert format_of(data) == kind
+    assert np.abs(read_pixels(data, size_px=32).astype(int) - (200, 40, 40)).max() < 8
+    art = ArtSet.from_files([(f"scan.{kind.lower()}", data), ("really.jpg", saved(halves(), kind))], size_px=32)
+    assert (len(art), art.problems) == (2, ())
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
+def test_of_several_frames_or_pages_the_first_is_taken_and_it_is_told(kind, saved):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    art = ArtSet.from_files([("a", data)], size_px=16)
+    assert (art.pixels(art)[0] == (255, 0, 0)).all()
+    (problem,) = art.problems
+    assert problem.kind == "picture"
+    assert "the first of its 3" in problem.reason
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (np.linspace(0, 1, 256, dtype=np.float32), False),
+        (np.linspace(0, 255, 256, dtype=np.float32), False),
+        (np.linspace(-5, 5, 256, dtype=np.float32), True),
+        (np.arange(256, dtype=np.int32), False),
+        (np.arange(256, dtype=np.int32) * 100_000, True),
+        (np.arange(256, dtype=np.uint16) * 257, False),
+    ],
+)
+def test_numbers_of_any_range_become_greys(values, told, saved):
+    data = saved(Image.fromarray(values.reshape(16, 16)), "TIFF")
+    art = ArtSet.from_files([("a.tif", data)], size_px=16)
+    grey = art.pixels(art)[0, ..., 0].reshape(-1).astype(int)
+    assert np.abs(grey - np.arange(256)).max() <= 1
+    assert bool(art.problems) == told
+
+
+def test_a_tiff_is_turned_upright_and_its_tiles_are_bounded(saved):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = read_pixels(saved(halves(), "TIFF", exif=exif), size_px=32).astype(int)
+    assert pixels[4, 16, 0] > 200 > pixels[4, 16, 2]
+    tags = {256: 16, 257: 16, 258: 8, 259: 5, 262: 1, 277: 1, 322: 60_000, 323: 60_000, 324: 8, 325: 4}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    tiled = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    with pytest.raises(Unusable, match="tiles of 60000 × 60000") as refused:
+        read_pixels(tiled, size_px=16)
+    assert refused.value.kind == "too large"
+
+
+def test_print_colours_and_lab_become_rgb(saved):
+    lab = read_pixels(saved(Image.new("LAB", (16, 16), (150, 128, 128)), "TIFF"), size_px=16)
+    assert np.ptp(lab.astype(int), axis=2).max() < 8, "a and b are 0: grey"
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+LONG = zlib.compress(b"{'node': 1} " * 200_000)
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        (chunk(b"zTXt", b"workflow\0\0" + LONG), False),
+        (chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + LONG), False),
+        (chunk(b"tEXt", b"prompt\0" + b"x" * 3_000_000), False),
+        (chunk(b"tEXt", b"prompt\0x")[:-4] + b"\0\0\0\0", False),
+        (chunk(b"vpAg", b"anything"), False),
+        (chunk(b"iCCP", b"printer\0\0" + zlib.compress(b"\0" * 2_000_000)), True),
+        (chunk(b"iCCP", b"printer\0\0" + zlib.compress(b"\0" * 20_000_000)), True),
+        (chunk(b"iCCP", b"printer\0\0no zlib"), True),
+    ],
+)
+def test_a_png_with_large_or_damaged_texts_and_profiles_shows_its_picture(extra, told, saved):
+    plain = saved(Image.new("RGB", (16, 16), (200, 30, 30)))
+    header = 8 + 25  # the signature and IHDR
+    art = ArtSet.from_files([("fox.png", plain[:header] + extra + plain[header:])], size_px=16)
+    assert (art.pixels(art) == (200, 30, 30)).all()
+    assert bool(art.problems) == told
+    assert all("profile" in problem.reason for problem in art.problems)
+
+
+def test_a_large_profile_is_applied_and_costs_bounded_memory(saved):
+    bomb = chunk(b"iCCP", b"p\0\0" + zlib.compress(b"\0" * 400_000_000, 9))
+    plain = saved(Image.new("RGB", (16, 16), (200, 30, 30)))
+    tracemalloc.start()
+    try:
+        read_pixels(plain[:33] + bomb + plain[33:], size_px=16)
+        assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty (0 bytes)"),
+        (bytes(5000), "zeros only"),
+        (b"%PDF-1.7 ...", "a PDF document"),
+        (b"<?xml version='1.0'?><svg/>", "an SVG drawing"),
+        (b"  <!DOCTYPE html><html>", "a web page"),
+        (b"PK\x03\x04rest", "a zip archive"),
+        (b"8BPS\0\1", "a Photoshop file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+    ],
+)
+def test_a_file_that_is_no_picture_is_called_what_it_is(data, words, picture):
+    (problem,) = ArtSet.from_files([("fox.png", picture()), ("other.jpg", data)], size_px=16).problems
+    assert problem.file == "other.jpg"
+    assert words in problem.reason
+    assert problem.todo
+
+
+@pytest.mark.parametrize(
+    "ending", ["psd", "svg", "pdf", "cr2", "NEF", "dng", "zip", "7z", "mov", "kra", "tga", "jxl", "eps", "key"]
+)
+def test_kinds_that_are_not_read_are_listed_with_what_to_do(ending, picture, tmp_path):
+    (tmp_path / "fox.png").write_bytes(picture())
+    (tmp_path / f"other.{ending}").write_bytes(b"II*\0anything")
+    (problem,) = ArtSet.from_folder(tmp_path, size_px=16).problems
+    assert problem.kind == "format"
+    assert problem.file == f"other.{ending}"
+    assert problem.todo
+
+
+def test_a_picture_that_nobody_would_see_is_told(saved):
+    white = saved(Image.new("RGBA", (16, 16), (255, 255, 255, 0)))
+    dot = saved(Image.new("RGB", (1, 1), "red"))
+    art = ArtSet.from_files([("white.png", white), ("dot.png", dot)], size_px=16)
+    assert [(p.file, p.kind) for p in art.problems] == [("white.png", "picture"), ("dot.png", "picture")]
