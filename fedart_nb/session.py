@@ -398,7 +398,7 @@ class Session:
         """Draw pictures with the session's adapters at the given weights (0 and 0: the backbone alone).
 
         `anchored` ties them to what the bare backbone knows, so that captions survive (`diffusion.sampling`); None does
-        so with the embedded backbone, False draws what plain diffusers would.
+        so with the embedded backbone; False draws what plain diffusers would, which looks clearly different.
         """
         anchor = anchor_of(self.backbone) if anchored is None else ANCHOR if anchored else None
         return sample(

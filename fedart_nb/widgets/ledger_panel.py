@@ -67,8 +67,7 @@ class LedgerPanel(Panel):
             privacy = PicturePrivacy(epsilon=self.epsilon if epsilon is None else epsilon)
             self._clear_error()
             self.session.privacy = privacy
-            nearest = min(_EPSILONS, key=lambda e: abs(math.log(e / privacy.epsilon)))
-            self._epsilon.value = float(_EPSILONS.index(nearest))
+            self._epsilon.value = float(_EPSILONS.index(_nearest(privacy.epsilon)))
             self._show()
         return self
 
@@ -86,6 +85,9 @@ class LedgerPanel(Panel):
             entries = ledger.entries
             with self._lock:
                 self._clear_error()
+                most = ledger.budget.epsilon
+                if self.ledger is None and most:  # the slider begins where the budget lies
+                    self._epsilon.value = float(_EPSILONS.index(_nearest(most)))
                 self.ledger, self.entries = ledger, entries
                 self.value = entries[-1].epsilon_after if entries else 0.0
             self._show()
@@ -113,7 +115,9 @@ class LedgerPanel(Panel):
 
     def _build(self) -> None:
         options = [(f"{e:g}" if e in _MARKS else "", f"epsilon {e:g}") for e in _EPSILONS]
-        self._epsilon = Weight.choice("Most epsilon for a picture", options, value=_EPSILONS.index(8.0))
+        self._epsilon = Weight.choice(
+            "Most epsilon for a picture, in rounds from now on", options, value=_EPSILONS.index(8.0)
+        )
         self._epsilon.observe(lambda _change: self._show(), "value")
         self._protect = self._button("Protect my rounds", self.protect, icon="shield", style="primary")
         self._stop = self._button("Stop protecting", self.stop_protecting, icon="times")
@@ -206,3 +210,8 @@ class LedgerPanel(Panel):
     def _static_body(self) -> str:
         parts_: list[Any] = [self._state.value, self._figure.value, self._text.value]
         return "".join(map(str, parts_))
+
+
+def _nearest(epsilon: float) -> float:
+    """The slider's place that is nearest, by ratio."""
+    return min(_EPSILONS, key=lambda e: abs(math.log(e / epsilon)))

@@ -116,6 +116,15 @@ class UnsavedText(anywidget.AnyWidget):
         self.observe(lambda _change: self._tell(), "text")
         self.text = text
 
+    @property
+    def value(self) -> str:
+        """The same as `text`: what a stock text field calls it."""
+        return str(self.text)
+
+    @value.setter
+    def value(self, text: str) -> None:
+        self.text = text
+
     def take(self, content: dict[str, Any]) -> None:
         """One message of the browser: it asks for the text, or has another one."""
         if content.get("kind") == "ask":

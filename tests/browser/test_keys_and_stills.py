@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 from playwright.sync_api import Page, expect
 
 KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext"
@@ -94,3 +95,16 @@ def test_a_notebook_opened_without_its_kernel_shows_every_panel_as_it_was(lab, p
     expect(stills.nth(1)).to_contain_text("Right: two")
     assert lab.axe(page, ".fedart-still") == []
     lab.screenshot(page, "opened-tomorrow")
+
+
+def test_a_button_that_no_kernel_hears_says_so_and_what_to_do(lab, page: Page) -> None:
+    cell = "from fedart_nb.lessons import SelfCheck\nSelfCheck('Who?', {'one': 'No.', 'two': 'Yes.'}, right='two')"
+    lab.open_notebook(page, lab.write("restarted.ipynb", cell))
+    lab.run_all(page)
+    page.wait_for_function(KEYS_ARE_GUARDED)
+    panel = lab.panel(page, "Check yourself")
+    panel.get_by_label("two").check()
+    kernel = page.evaluate(f"() => {KERNEL}.session.kernel.id")
+    httpx.post(f"{lab.url}/api/kernels/{kernel}/restart", headers={"Authorization": f"token {lab.token}"}, timeout=60)
+    panel.get_by_role("button", name="Check").click()
+    expect(panel.get_by_role("alert").filter(has_text="Reload the page")).to_be_visible(timeout=30_000)

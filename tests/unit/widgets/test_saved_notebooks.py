@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedart_nb import ArtPanel, ArtSet, Session
+from fedart_nb import ArtPanel, ArtSet, Host, HostPanel, Session
 from fedart_nb.attacks import Frame, Knowledge, Outcome
 from fedart_nb.attacks.scoring import Truth
 from fedart_nb.relay import Invite
@@ -120,6 +120,13 @@ def test_an_invite_is_in_no_widget_state_and_still_joins(session: Session) -> No
     assert field.text == INVITE
     copyable = Copyable(label="Invite link", text=INVITE)
     assert "t0ken" not in str(copyable.get_state())
+    panel.close()
+
+
+def test_a_relay_s_address_with_its_opening_secret_is_in_no_widget_state(tmp_path: Path) -> None:
+    panel = HostPanel(Host("Studio", folder=tmp_path), relay="https://relay.example/#open=sesame-sesame")
+    assert "sesame" not in saved(panel)
+    assert "https://relay.example" in saved(panel)
     panel.close()
 
 
