@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 from nbclient import NotebookClient
+from nbconvert import HTMLExporter
 from PIL import Image
 
 from fedart_nb.art import ArtSet
@@ -77,3 +78,19 @@ def test_a_notebook_that_was_run_on_own_art_saves_no_picture_caption_or_token(tm
         for size in (64, 96):
             assert base64.b64encode(art.thumbnail_png(picture.id, size)).decode()[:600] not in saved
     assert "Keep my pictures and captions in the saved notebook" in saved
+
+
+def test_exported_html_shows_each_panel_as_it_was_at_its_last_change_and_no_missing_widget(tmp_path, monkeypatch):
+    cells = (
+        "from fedart_nb.lessons import Lesson, SelfCheck\nlesson = Lesson('Ada')\nlesson",
+        "check = SelfCheck('Who?', {'one': 'No.', 'two': 'It is two.'}, right='two')\ncheck",
+        "from fedart_nb import LedgerPanel\nLedgerPanel(lesson.session, room='personal')",
+        "check.choose('two');",
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    run(notebook, tmp_path, monkeypatch)
+    del notebook.metadata["widgets"]  # JupyterLab saves no widget state unless it is told to
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    assert page.count('class="fedart-still ') == 3
+    assert "Right: two" in page, "what was answered after the panel was displayed"
+    assert "widget-view+json" not in page, "nothing is asked for that is not there"
