@@ -39,6 +39,7 @@ __all__ = [
     "MeasureError",
     "MissingExtra",
     "PrivacyError",
+    "RelayClosed",
     "RelayError",
     "RelayRefused",
     "RelayUnreachable",
@@ -86,6 +87,10 @@ class RelayError(FedArtError):
 
 class RelayUnreachable(RelayError):
     """No answer from the relay within the retries allowed."""
+
+
+class RelayClosed(RelayUnreachable):
+    """This side closed its connection to the relay; trying again does not help."""
 
 
 class RelayRefused(RelayError):

@@ -16,6 +16,7 @@ __all__ = [
     "GradientNorms",
     "Joined",
     "Note",
+    "RoomPaused",
     "RoundClosed",
     "RoundOpened",
     "SampleStep",
@@ -138,6 +139,16 @@ class Joined:
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """Nothing to do but wait; `reason` is a sentence for a person."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class RoomPaused:
+    """The rounds stand still: the host stopped them, or is not heard any more; `reason` is a sentence for a person."""
 
     reason: str
 

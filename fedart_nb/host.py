@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +16,9 @@ from typing import Any
 
 from .admission import Admission, Guest, Ticket
 from .cancelling import abandonable
+from .consent import Question
 from .diffusion import Adapter, AdapterConfig, Backbone, initial_adapter
-from .errors import RelayRefused, RoundError
+from .errors import RelayClosed, RelayRefused, RelayUnreachable, RoundError
 from .events import Joined, Note, RoundClosed, RoundOpened, Waiting
 from .files import write_private
 from .folder_lock import FolderLock
@@ -25,10 +28,11 @@ from .names import checked_name
 from .privacy.distributed import SkellamSum, solve_skellam
 from .privacy.planning import default_delta
 from .privacy.promise import ArtistPromise
-from .relay import Envelope, Invite, RelayClient, Transport, create_room
+from .relay import Envelope, Invite, Outbox, RelayClient, Transport, create_room
 from .relay.client import require_relay
 from .rounds import DEFAULT_RULE, DOORS, Member, Phase, RoundEngine, RoundPlan, promise_of, rule_of, unpack
-from .rounds.rewinding import withdrawn
+from .rounds.life import HostSigns, first_sign_s
+from .rounds.rollback import AskHost, Withdrawals
 from .secagg.encoding import BITS
 from .secagg.graph import quorum_of
 from .secagg.identity import Identity
@@ -37,11 +41,14 @@ from .secagg.safety import SafetyNumber
 __all__ = ["CLIP_NORM", "Host"]
 
 _POLL_S = 1.0
-_KNOWN_RELAY_S = 120.0  # the relay of a room that is open may be away for a while
+_RELAY_S = 15.0  # a relay that does not answer for so long is asked again, and the host is told
+_AWAY_S = 0.2  # before a relay that was not reachable is asked again
 _LATE_S = 0.01  # a deadline is over when it is past
 CLIP_NORM = 0.3  #: of a core's whole update under noise on whole artists; about what 20 steps on sample art move it
 _NOISED_RATE = 2e-2  # artists who noise their training may take another rate than the plan's; this learns best
 _MAX_ATTEMPTS = 5  # in a row, before the host is asked what to do
+_RELAY_S = 15.0  # a relay that does not answer for so long is asked again, and the host is told
+_GOODBYE_S = 2.0  # nobody waits longer for a host that stops
 _ENDS = (Phase.DONE, Phase.ABORTED)
 _WAITED_FOR = {
     Phase.SHARE: "the keys of",
@@ -81,8 +88,11 @@ class Host:
         self._state: bytes = b""
         self._cursor = 0
         self._because = ""
-        self._first: dict[str, int] = {}  # the first round whose sum an artist is in
-        self._withdrawn: list[dict[str, str]] = []
+        self._outbox: Outbox | None = None
+        self._withdrawals = Withdrawals()
+        self._ask: AskHost | None = None
+        self._back = 0  # the round that the room goes back to, once the host said so
+        self._life = secrets.token_hex(8)  # a relay takes equal messages for one
         self._early: list[Envelope] = []  # came and went after the room was closed
         self.admission = Admission(self.folder / "admission.json")
         self._lobby = Lobby(self.admission, self._tell_outside)
@@ -186,8 +196,8 @@ class Host:
             clip = 1.0 if bits == BITS[0] else min(1.0, 2 * local_steps * max(learning_rate, _NOISED_RATE))
         if transport is None:
             self.invite = create_room(relay or "", self.identity, room=room, opening_secret=opening_secret)
-            transport = RelayClient(self.invite, self.identity)
-        self.transport = transport
+            transport = RelayClient(self.invite, self.identity, patience_s=_RELAY_S)
+        self._connect(transport)
         noise: dict[str, Any] = {}
         if artist_epsilon is not None:
             delta = default_delta(min_artists) if delta is None else delta
@@ -234,7 +244,7 @@ class Host:
         self.admission.reset()
         self.admission.bind(transport.room, self.identity.id)
         self.members, self._cursor, self._because, self.engine, self._state = {}, 0, "", None, b""
-        self._first, self._withdrawn = {}, []
+        self._withdrawals, self._back = Withdrawals(), 0
         self._save()
         return self.invite
 
@@ -275,39 +285,125 @@ class Host:
         self.admission.revoke(label)
 
     def rounds(
-        self, *, admit: Admit | None = None
+        self, *, admit: Admit | None = None, ask: AskHost | None = None
     ) -> Iterator[Joined | Waiting | Note | Guest | RoundOpened | RoundClosed]:
         """Run the room's rounds to the end, yielding what happens: at least one event a second, so it can be stopped.
 
-        Called again after it was stopped, or after the kernel was killed, it goes on in the middle of the round.
+        Called again after it was stopped, or after the kernel was killed, it goes on in the middle of the round. Where
+        it stops, for whatever reason, the artists are told.
 
         `admit(guest)` is asked about everybody who wants to come in: True, False, or None to be asked again; without it
         they wait until `admit` or `admit_all` is called.
 
-        When an artist leaves and withdraws (`Session.leave(withdraw=True)`), the room goes back to the round before
-        their first one, and the others train from there anew, with noise and drawn pictures of their own as ever. Their
-        updates are new ones, so it is exact: nothing of what is made then has seen the withdrawn artist. The withdrawn
-        artist's signed word goes to everybody with the plan, or nobody would follow. Called again after the room was
-        closed, it first looks for withdrawals that came since.
+        An artist who leaves and withdraws (`Session.leave(withdraw=True)`) is in no further round. `ask(question)` is
+        asked whether the room goes back to the round before their first one, and told what that costs the others: True
+        goes back, False stays, None is asked again a second later while the rounds go on. Without `ask` the room does
+        not go back, and the word waits for a call with it. Where it goes back, the others train from there anew, with
+        noise and drawn pictures of their own as ever. Their updates are new ones, so it is exact: nothing of what is
+        made then has seen the withdrawn artist. The withdrawn artist's signed word goes to everybody with the plan, or
+        nobody would follow. Called again after the room was closed, it first looks for withdrawals that came since.
         """
-        plan, _ = self._in_room()
+        self._ask = ask
+        why = "The host's kernel stopped."
+        try:
+            yield from self._all_rounds(admit)
+            why = ""
+        except GeneratorExit:
+            why = "The host pressed stop."
+            raise
+        except Exception as error:
+            why = str(error) or type(error).__name__
+            raise
+        finally:
+            if why:
+                self._say_goodbye(why)
+
+    def _all_rounds(self, admit: Admit | None) -> Iterator[Joined | Waiting | Note | Guest | RoundOpened | RoundClosed]:
+        plan, transport = self._in_room()
         yield Joined(plan.room, self.name, len(self.members))
         if plan.number > plan.total:
             yield from self._withdrawals_since()
         aborted = 0
         while True:
+            plan, transport = self._in_room()
+            yield from self._decide()
             if self._back:
                 yield from self._rewind()
-            plan, _ = self._in_room()
-            if plan.number > plan.total:
+                plan, transport = self._in_room()
+            if plan.number <= plan.total:
+                yield from self._round(admit)
+                aborted = aborted + 1 if self._because else 0
+                if aborted >= _MAX_ATTEMPTS:
+                    raise RoundError(
+                        f"Round {plan.number} failed {aborted} times, last: {self._because} Call rounds() again."
+                    )
+            elif self._ask is not None and self._withdrawals.waiting:
+                yield Waiting("A withdrawal waits for your answer.")
+                transport.receive(self._cursor, _POLL_S)  # a pause that ends when somebody says something
+                yield from self._withdrawals_since()
+            else:
                 break
-            yield from self._round(admit)
-            aborted = aborted + 1 if self._because else 0
-            if aborted >= _MAX_ATTEMPTS:
-                raise RoundError(
-                    f"Round {plan.number} failed {aborted} times, last: {self._because} Call rounds() again."
-                )
+        if self._withdrawals.waiting:
+            yield Note("A withdrawal waits, and nobody was asked: call rounds(ask=...) to answer it.", "warning")
         self.close()
+
+    @property
+    def question(self) -> Question | None:
+        """The withdrawal that waits for the host's answer, as `rounds(ask=...)` asks it; None where none waits."""
+        if self.plan is None:
+            return None
+        return self._withdrawals.question(self.plan, self._name, self.promise)
+
+    def _decide(self) -> Iterator[Note]:
+        """Ask about the withdrawals that wait, if there is somebody to ask, and follow the answer."""
+        question = self.question
+        if question is None or self._ask is None or self._back:
+            return
+        answer = self._ask(question)
+        if answer is None:
+            return
+        names = " and ".join(self._name(one["artist"]) for one in self._withdrawals.waiting)
+        words = list(self._withdrawals.waiting)
+        if answer:
+            self._back = question.number
+            yield Note(f"The room goes back to round {self._back}, and trains without {names}.", "warning")
+        else:
+            self._withdrawals.stay()
+            self._save()
+            yield Note(f"The room does not go back; {names} is in no further round.", "warning")
+        for word in words:
+            self._tell(word, self._back)
+
+    def _tell(self, word: dict[str, str], back: int) -> None:
+        """Say to a withdrawn artist what came of their word: the round that the room went back to, 0: it did not."""
+        self._send(self._note(word["artist"], {"withdrawal": word["nonce"], "back_to": back}))
+
+    def _show_life(self, again_s: float | None) -> None:
+        """A sign of life for the artists, where one is due; it names when to expect the next."""
+        if again_s is not None:
+            self._send(self._note("all", {"again_s": again_s, "life": self._life, "at": time.time_ns()}))
+
+    def _note(self, recipient: str, body: dict[str, Any]) -> Envelope:
+        plan, _ = self._in_room()
+        number = min(plan.number, plan.total)
+        me = self.identity.id
+        return Envelope(room=plan.room, round=number, kind="note", sender=me, recipient=recipient, body=body)
+
+    def _say_goodbye(self, why: str) -> None:
+        """Tell the artists that the rounds stand still; not for longer than a moment, whatever the relay does."""
+        if self.plan is None or self.transport is None:
+            return
+        body = {"stopped": why[:500], "life": self._life, "at": time.time_ns()}
+        farewell, transport = self._note("all", body), self.transport
+
+        def say() -> None:
+            with suppress(Exception):  # whatever the relay is like by now, nobody is left to be told
+                transport.send(farewell, self.identity)
+
+        with suppress(RuntimeError):  # no thread starts when the interpreter ends
+            thread = threading.Thread(target=say, name="fedart-goodbye", daemon=True)
+            thread.start()
+            thread.join(_GOODBYE_S)
 
     def close(self) -> None:
         """Tell everybody that the room is closed; finished rounds stay."""
@@ -329,8 +425,9 @@ class Host:
             said=self._said(plan),
             because=self._because,
             state=self._state,
-            withdrawn=self._withdrawn,
+            withdrawn=self._withdrawals.followed,
         )
+        signs = HostSigns(first_s=first_sign_s(plan.patience_s))
         cursor = self._cursor
         for answer in engine.open():
             self._send(answer)
@@ -340,19 +437,31 @@ class Host:
             yield from self._hear(engine, envelope)
         yield RoundOpened(plan.number, plan.total, self._names(tuple(self.members)))
         while engine.phase not in _ENDS and not self._back:
-            wait_s = min(_POLL_S, engine.patient_s() + _LATE_S)
-            for seq, envelope in abandonable(partial(transport.receive, cursor, wait_s)):
-                if engine.phase in _ENDS or self._back:
-                    break  # what comes now belongs to the next attempt: a late hello, for example
-                cursor = seq
-                if envelope.sender != self.identity.id:
-                    yield from self._noticed_withdrawal(envelope)
-                    yield from self._hear(engine, envelope)
+            try:
+                if self._outbox is not None:
+                    abandonable(self._outbox.flush)
+                wait_s = min(_POLL_S, engine.patient_s() + _LATE_S)
+                for seq, envelope in abandonable(partial(transport.receive, cursor, wait_s)):
+                    if engine.phase in _ENDS or self._back:
+                        break  # what comes now belongs to the next attempt: a late hello, for example
+                    if envelope.sender != self.identity.id:
+                        yield from self._noticed_withdrawal(envelope)
+                        yield from self._hear(engine, envelope)
+                    cursor = seq
+            except RelayClosed:
+                raise
+            except RelayUnreachable as error:  # a message whose update could not be fetched is read again
+                yield Waiting(f"The relay is asked again: {error}")
+                time.sleep(_AWAY_S)
+                engine.excuse()
+                continue
             yield from self._entered(engine, admit)
             phase = engine.phase
             for answer in engine.tick():
                 self._send(answer)
             yield from self._started(engine, phase)
+            yield from self._decide()
+            self._show_life(signs.due(engine.phase, time.monotonic()))
             if engine.phase not in _ENDS and not self._back:
                 yield Waiting(self._reason(engine))
         self._cursor = cursor
@@ -407,35 +516,35 @@ class Host:
         if envelope.kind != "leave" or (fact := envelope.body.get("withdraw")) is None:
             return
         name = self._name(envelope.sender)
+        if self.engine is not None and self.engine.plan == plan and self.engine.holds(envelope.sender):
+            self._withdrawals.first.setdefault(envelope.sender, plan.number)
         try:
-            if withdrawn(fact, plan.room, self.identity.id)[0] != envelope.sender:
-                raise RoundError(f"{name} sent the withdrawal of another artist. Nothing is taken out because of it.")
+            outcome = self._withdrawals.hear(fact, sender=envelope.sender, plan=plan, host=self.identity.id)
         except RoundError as error:
-            yield Note(str(error), "warning")
+            yield Note(f"{name}: {error}", "warning")
             return
-        if any(one["nonce"] == fact["nonce"] for one in self._withdrawn):
-            return  # this word was heard before
-        first = self._first.get(envelope.sender)
-        if first is None:
+        if outcome == "nothing":
             yield Note(f"{name} withdraws; no sum holds anything of them, and the room goes on.")
-            return
-        self._withdrawn.append({key: str(fact[key]) for key in ("artist", "key", "nonce", "signature")})
-        yield Note(f"{name} withdraws. The room goes back to round {self._back} and trains without them.", "warning")
-
-    @property
-    def _back(self) -> int:
-        """The round to go back to: the first one whose sum a withdrawn artist is in; 0 where there is none.
-
-        Who withdrew, came again and contributed is in sums of their own free will: each word is followed once.
-        """
-        new = self._withdrawn[self.plan.rewound if self.plan else 0 :]
-        return min((self._first[one["artist"]] for one in new if one["artist"] in self._first), default=0)
+        elif outcome == "capped":
+            self._tell(fact, 0)
+            yield Note(
+                f"{name} withdraws and is in no further round. The room does not go back for it: it has gone back as "
+                f"often as its plan allows (at most {plan.max_rollbacks} times, {plan.max_round_rollbacks} times to "
+                "one round).",
+                "warning",
+            )
+        elif outcome == "waits":
+            self._save()
+            yield Note(
+                f"{name} withdraws, and is in no further round. Whether the room goes back is for you to say.",
+                "warning",
+            )
 
     def _rewind(self) -> Iterator[Note]:
         """Go back to the shared adapter of before a withdrawn artist's first round; later ones are deleted here."""
         plan, _ = self._in_room()
-        number, self._because = self._back, ""
-        self._first = {artist: first for artist, first in self._first.items() if first < number}
+        self._because, self._back = "", 0
+        number = self._withdrawals.follow(plan)
         self._shared = self._path_of("shared", number).read_bytes()
         optimiser = self._path_of("optimiser", number)
         self._state = optimiser.read_bytes() if optimiser.exists() else b""
@@ -443,7 +552,7 @@ class Host:
             plan,
             number=number,
             attempt=1,
-            rewound=len(self._withdrawn),
+            rewound=len(self._withdrawals.followed),
             shared_sha256=hashlib.sha256(self._shared).hexdigest(),
         )
         self._next()
@@ -478,7 +587,7 @@ class Host:
             return
         self._shared, self._state, self._because = result.shared, result.state, ""
         for artist in result.contributors:
-            self._first.setdefault(artist, plan.number)
+            self._withdrawals.first.setdefault(artist, plan.number)
         shared_sha256 = hashlib.sha256(self._shared).hexdigest()
         self.plan = replace(plan, number=plan.number + 1, attempt=1, shared_sha256=shared_sha256)
         self._next()
@@ -504,8 +613,13 @@ class Host:
         return self.plan, self.transport
 
     def _send(self, envelope: Envelope) -> None:
-        _, transport = self._in_room()
-        abandonable(partial(transport.send, envelope, self.identity))
+        """Send it, or keep it until the relay can be reached."""
+        self._in_room()
+        if self._outbox is not None:
+            abandonable(partial(self._outbox.send, envelope))
+
+    def _connect(self, transport: Transport) -> None:
+        self.transport, self._outbox = transport, Outbox(transport, self.identity)
 
     def _name(self, artist: str) -> str:
         member = self.members.get(artist)
@@ -516,6 +630,10 @@ class Host:
 
     def _reason(self, engine: RoundEngine) -> str:
         waiting = self._names(engine.waiting_for())
+        if engine.phase is Phase.ADVERTISE and not waiting and len(self.members) >= engine.plan.min_artists:
+            return (
+                f"{engine.willing} of at least {engine.plan.min_artists} artists contribute; the others skip the round."
+            )
         if engine.phase is Phase.ADVERTISE:
             asking = ", ".join(f"{guest.name} ({guest.short})" for guest in self.guests)
             asking = f" Asking to come in: {asking}." if asking else ""
@@ -546,8 +664,7 @@ class Host:
             "cursor": self._cursor,
             "because": self._because,
             "invite": str(self.invite) if self.invite else None,
-            "first": self._first,
-            "withdrawn": self._withdrawn,
+            **self._withdrawals.to_json(),
             "members": [[m.id, m.name, m.state] for m in self.members.values()],
         }
         write_private(self.folder / "room.json", json.dumps(state).encode())
@@ -564,8 +681,8 @@ class Host:
         if state.get("optimiser"):
             self._state = self._path_of("optimiser", self.plan.number).read_bytes()
         self._cursor, self._because = state["cursor"], state["because"]
-        self._first, self._withdrawn = state.get("first", {}), state.get("withdrawn", [])
+        self._withdrawals = Withdrawals.from_json(state)
         self.members = {i: Member(i, name, mark, heard_at=time.monotonic()) for i, name, mark in state["members"]}
         self.invite = Invite.parse(state["invite"])
         self.admission.bind(self.invite.room, self.identity.id)
-        self.transport = RelayClient(self.invite, self.identity, patience_s=_KNOWN_RELAY_S)
+        self._connect(RelayClient(self.invite, self.identity, patience_s=_RELAY_S))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .art import ArtSet
+from .consent import Question
 from .diffusion import Backbone
 from .jobs import Job
 from .relay import Invite
@@ -22,7 +23,12 @@ class Rehearsing(NamedTuple):
 
     def again(self) -> Rehearsing:
         """Follow the rounds once more: those of a closed room that went back because somebody withdrew."""
-        return self._replace(job=Job(self.session.rounds(confirm="anyone"), name=self.job.name).start())
+        return self._replace(job=Job(self.session.rounds(ask=_yes, confirm="anyone"), name=self.job.name).start())
+
+
+def _yes(_question: Question) -> bool:
+    """Sample artists say yes to whatever they are asked: their pictures are everybody's."""
+    return True
 
 
 def rehearse(
@@ -43,5 +49,6 @@ def rehearse(
         session.art = ArtSet.sample(name, limit=limit)
         session.join(invite)
         session.consent.stand()
-        company.append(Rehearsing(session, Job(session.rounds(confirm="anyone"), name=f"rehearsal-{name}").start()))
+        job = Job(session.rounds(ask=_yes, confirm="anyone"), name=f"rehearsal-{name}")
+        company.append(Rehearsing(session, job.start()))
     return company

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from . import settings
 from .attacks.view import ServerView
 from .cancelling import abandonable
-from .consent import Choice, How, Leaving
+from .consent import Ask, Choice, How, Leaving
 from .diffusion import (
     ANCHOR,
     PERSONAL,
@@ -43,20 +43,12 @@ from .diffusion import (
 )
 from .diffusion.composing import Way
 from .diffusion.protection import Payment
-from .errors import (
-    AdapterError,
-    BackboneError,
-    FedArtError,
-    PrivacyError,
-    RelayUnreachable,
-    RoundError,
-    SecAggError,
-    TrainingError,
-)
+from .errors import ConsentError, FedArtError, PrivacyError, RelayClosed, RelayUnreachable, RoundError, TrainingError
 from .events import (
     Found,
     Joined,
     Note,
+    RoomPaused,
     RoundClosed,
     RoundOpened,
     Sampled,
@@ -74,8 +66,9 @@ from .privacy.distributed import SkellamSum
 from .privacy.ledger import Ledger
 from .privacy.planning import UNITS, Unit
 from .privacy.promise import ArtistPromise
-from .relay import Delivered, Envelope, Invite, RelayClient, Transport
+from .relay import Delivered, Envelope, Invite, Outbox, RelayClient, Transport
 from .roster_check import Confirm, RosterCheck
+from .round_training import TrainedUpdate, train_round, why_not_trainable
 from .rounds import (
     ArtistSide,
     RelayView,
@@ -92,6 +85,8 @@ from .rounds import (
     unpack,
 )
 from .rounds.gains import Gains, addends, asked
+from .rounds.life import HostLife, SignsOfLife, sign_every_s
+from .rounds.limits import refusal_of
 from .rounds.rest import Followed, taken_out, taken_out_after
 from .rounds.roster import RosterShown
 from .rounds.tensors import Tensors
@@ -106,7 +101,8 @@ __all__ = ["Decision", "Session"]
 _POLL_S = 2.0
 _KNOWN_RELAY_S = 120.0  # a room's relay may be away for a while; an address just typed may be wrong
 _LOOK_S = 0.25  # while somebody is asked about a list of artists
-_SIGN_OF_LIFE_S = 3.0  # or a quarter of the host's patience, if that is less
+_RELAY_S = 15.0  # a relay that does not answer for so long is asked again, and the artist is told
+_AWAY_S = (0.05, 2.0)  # the first and the longest pause before a relay that was not reachable is asked again
 #: Attachments of the host's messages; an SDXL adapter of rank 16 has about 100 MB.
 _LIMIT_BYTES = 512 * 1024 * 1024
 
@@ -114,11 +110,17 @@ _LIMIT_BYTES = 512 * 1024 * 1024
 _PERSONAL = "personal"
 
 #: Answers what is about to leave: a `Choice`, or whether to contribute.
-_Ask = Callable[[Leaving], Choice | bool]
+_Consent = Callable[[Leaving], Choice | bool]
 _UNASKED = (
     "You have not agreed to contribute, and nobody is there to be asked: give rounds(consent=...), or call "
     "session.consent.stand() to contribute to every round of this room."
 )
+_UNASKED_AGAIN = (
+    "Your masked update of it has left before, and nobody is there to be asked whether another one may: give "
+    "rounds(ask=...)."
+)
+#: What can go wrong with one round, and must not end the others; consent that cannot be read ends them.
+_MISHAPS = (FedArtError, OSError, RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, MemoryError)
 
 #: What an artist decides about an update before it leaves: send it, skip the round, or train it anew with this privacy.
 Decision = Literal["send", "skip"] | PicturePrivacy
@@ -472,6 +474,7 @@ class Session:
         transport.send(side.hello(), self.identity)  # a room that refuses leaves this session as it was
         self.store.keep_room()
         self.invite, self.transport, self.side, self._cursor, self.people = link, transport, side, 0, people
+        self._outbox, self._host_life = Outbox(transport, self.identity), HostLife()
         self.consent.room = self._room_id()
         self._write_room()
         return Joined(transport.room, self.name)
@@ -481,10 +484,9 @@ class Session:
         client = RelayClient(link, self.identity, patience_s=_KNOWN_RELAY_S if known else None)
         try:
             client.join()
-        except BaseException:
+        finally:
             client.close()
-            raise
-        return client
+        return RelayClient(link, self.identity, patience_s=_RELAY_S)
 
     def _side_in(self, transport: Transport, link: Invite | None, people: RosterCheck) -> ArtistSide:
         side = ArtistSide(
@@ -503,7 +505,8 @@ class Session:
     def rounds(
         self,
         *,
-        consent: _Ask | None = None,
+        consent: _Consent | None = None,
+        ask: Ask | None = None,
         until_round: int | None = None,
         preflight: _Preflight | None = None,
         confirm: Confirm | None = None,
@@ -514,10 +517,16 @@ class Session:
         "contribute" (or True), "skip" (or False), "leave" or "withdraw". It is not asked under a standing consent for
         the room (`session.consent.stand()`); with neither, every round is skipped. While a round runs,
         `session.consent.change("skip")` changes the artist's mind, and a picture that is left out is trained without.
+
+        `ask(question)` is asked, also under a standing consent, whether another masked update of a round may leave,
+        where one has left before: because the round failed, or because the room went back. Without `ask`, `consent` is
+        asked once more; without both, none leaves. `Question` has the sentences, and the plan caps how often.
+
         With `session.privacy` set, rounds are trained with noise and paid for from the room's ledger; a round that the
-        budget does not reach for is skipped before anything is trained. What goes wrong with one message is a `Note` of
-        level "error"; the rounds go on. Called again after the room was closed, it goes on if somebody withdrew
-        since and the host has called its own `rounds` again.
+        budget does not reach for, or that cannot be trained here, is skipped before anything is trained. What goes
+        wrong with one message or one round is a `Note` of level "error"; the rounds go on, also while the relay cannot
+        be reached. Where the host stopped, or is not heard any more, there is a `RoomPaused`. Called again after the
+        room was closed, it goes on if somebody withdrew since and the host has called its own `rounds` again.
 
         `preflight(plan, view)` is a generator that is run when an update is trained, before it is masked and sent:
         `view` is the update as somebody would see it in the clear. Its events are passed on (with a sign of life to the
@@ -533,27 +542,47 @@ class Session:
         yield Joined(transport.room, self.name)
         if side.closed and not side.left:  # a host that went back because somebody withdrew opens its room again
             yield from self._heard(abandonable(partial(transport.receive, self._cursor, _POLL_S)))
+        pause, away_s = "", _AWAY_S[0]
         while not side.closed and not (until_round and side.rounds_done >= until_round):
             if not self.store.is_newest:
                 yield Note("This session was opened again in another tab or cell; this one stops here.", "warning")
                 return
             unfinished = side.needs_answer() or side.task is not None  # this generator was stopped in the middle before
             wait_s = 0 if unfinished else _POLL_S if side.question is None else _LOOK_S
-            delivered = abandonable(partial(transport.receive, self._cursor, wait_s))
+            try:
+                abandonable(self._outbox.flush)
+                delivered = abandonable(partial(transport.receive, self._cursor, wait_s))
+            except RelayClosed:
+                raise
+            except RelayUnreachable as error:
+                self._host_life.excuse()
+                yield Waiting(f"The relay is asked again: {error}")
+                time.sleep(away_s)
+                away_s = min(2 * away_s, _AWAY_S[1])
+                continue
+            away_s = _AWAY_S[0]
             if not delivered and not unfinished and side.question is None:
+                before, pause = pause, self._host_life.stopped or "silent" * bool(self._host_life.silent_s)
+                if pause not in ("", before):
+                    yield RoomPaused(self._host_life.pause)
                 waits_for = "the host to open a round" if side.plan is None else "the others"
                 waits_for = "the host to let you in, by your name and id" if side.waits_outside else waits_for
-                yield Waiting(f"Waiting for {waits_for}.")
+                yield Waiting(self._host_life.waiting(waits_for))
                 continue
             yield from self._heard(delivered)
             yield from self._met(confirm)
             if side.needs_answer() and side.plan is not None:
-                here = yield from self._answered(side.plan, consent)
+                here = yield from self._answered(side.plan, consent, ask)
                 if not here:
                     return
             if side.task is not None:
                 yield from self._contribute(side.task, preflight)
-            self._write_room()
+            try:
+                self._write_room()
+            except OSError as error:
+                yield Note(
+                    f"What this kernel knows of the room could not be written down: {error}. Free some disk space."
+                )
 
     def _met(self, confirm: Confirm | None) -> Iterator[Any]:
         """Show a list of artists that has arrived, and ask where somebody in it is unconfirmed."""
@@ -574,7 +603,7 @@ class Session:
         side, transport = self._in_room()
         for seq, message in delivered:
             refused, warned, envelope = len(side.refusals), len(side.warnings), message
-            turn = side.rewound
+            turn, newest = side.rewound, side.newest
             try:
                 if message.sender == side.host and message.attachment_refs:
                     envelope = abandonable(partial(transport.fetch, message, _LIMIT_BYTES))
@@ -583,20 +612,25 @@ class Session:
             except RelayUnreachable as error:
                 yield Note(str(error), "warning")
                 break  # the cursor stays: the same message is asked for again
-            except FedArtError as error:
+            except (FedArtError, OSError) as error:
                 yield Note(str(error), "error")
             except Exception as error:  # noqa: BLE001 - a message is the boundary: whatever it holds, the rounds go on
                 said = f"{type(error).__name__}: {str(error)[:200]}"
                 yield Note(f"A {message.kind} message cannot be read ({said}). It was set aside.", "error")
-            if side.rewound != turn:
-                self._rewound()
-            self._cursor = seq
+            if envelope.sender == side.host:
+                self._host_life.heard(envelope, patience_s=side.plan.patience_s if side.plan else 0.0)
+            try:
+                if side.rewound != turn:
+                    self._rewound()
+                self._cursor = seq
+                if side.newest != newest:
+                    yield from self._take_result(envelope)
+            except OSError as error:
+                yield Note(f"The new shared adapter could not be written to {self.folder}: {error}.", "error")
             for reason in side.refusals[refused:]:
                 yield Note(f"The host refused a message: {reason}", "error")
             for sentence in side.warnings[warned:]:
                 yield Note(sentence, "warning")
-            if envelope.kind == "result" and envelope.sender == side.host:
-                yield from self._take_result(envelope)
 
     @property
     def can_look_back(self) -> bool:
@@ -698,45 +732,57 @@ class Session:
             pictures=len(self._trained_on()),
             goes_to=self.invite.url if self.invite else "the room's relay",
             price=self._price(plan),
+            again=question.sentences if (question := side.further()) else (),
         )
 
-    def _answered(self, plan: RoundPlan, ask: _Ask | None) -> Generator[Any, None, bool]:
+    def _answered(self, plan: RoundPlan, consent: _Consent | None, ask: Ask | None) -> Generator[Any, None, bool]:
         """Choose for a round, write it down, and only then answer the host; False where the room was left."""
         side, _ = self._in_room()
         again = self._agreed == replace(plan, attempt=1)  # the same round again: that was asked before
         choice: Choice = "skip"
-        unpaid = _UNASKED
-        if again or ask or self.consent.standing:
+        why_not = why_not_trainable(plan, side.shared or b"", self._art, self.backbone) or refusal_of(
+            plan, side.history
+        )
+        if not why_not and not (again or consent or ask or self.consent.standing):
+            why_not = _UNASKED
+        if not why_not:
             leaving = self.what_leaves(plan)
-            choice, how = self._choice(leaving, ask, again=again)
+            choice, how = self._choice(leaving, consent, ask, again=again)
             leaving = replace(leaving, pictures=len(self._trained_on()))  # some may be left out while the plan waits
-            unpaid = self._why_unpaid(plan) if choice == "contribute" else ""
+            why_not = self._why_unpaid(plan) if choice == "contribute" else _UNASKED_AGAIN * (how == "unasked")
             if choice in ("leave", "withdraw"):
                 yield Note(f"Round {plan.number}: you leave the room.")
                 if gone := self.leave(withdraw=choice == "withdraw"):
                     yield Note(gone)
                 return False
-            self.consent.choose(choice, how, leaving=leaving, pictures=self._trained_on())
-            if unpaid:
-                self.consent.stayed(leaving, unpaid)
-        contribute = choice == "contribute" and not unpaid
+            try:
+                self.consent.choose(choice, how, leaving=leaving, pictures=self._trained_on())
+                if why_not and choice == "contribute":
+                    self.consent.stayed(leaving, why_not)
+            except OSError as error:
+                why_not = f"Your choice could not be written down: {error}. Free some disk space."
+        contribute = choice == "contribute" and not why_not
         self._agreed = replace(plan, attempt=1) if contribute else None
         self._send(side.answer(contribute=contribute))
-        skipped = Note(f"Round {plan.number} skipped. {unpaid}".strip(), "warning" if unpaid else "info")
+        skipped = Note(f"Round {plan.number} skipped. {why_not}".strip(), "warning" if why_not else "info")
         yield RoundOpened(plan.number, plan.total) if contribute else skipped
         return True
 
-    def _choice(self, leaving: Leaving, ask: _Ask | None, *, again: bool) -> tuple[Choice, How]:
+    def _choice(
+        self, leaving: Leaving, consent: _Consent | None, ask: Ask | None, *, again: bool
+    ) -> tuple[Choice, How]:
         """What the artist chose for a round, or chooses now."""
+        side, _ = self._in_room()
         if self.consent.skips(leaving.room, leaving.number, leaving.turn):
             return "skip", "again"
-        if again:
-            return "contribute", "again"
-        if self.consent.covers(leaving.terms):
-            return "contribute", "standing"
-        if ask is None:
+        covered, question = self.consent.covers(leaving.terms), side.further()
+        if (again or covered) and question is None:
+            return "contribute", "again" if again else "standing"
+        if (again or covered) and question is not None and ask is not None:
+            return "contribute" if ask(question) else "skip", "asked"
+        if consent is None:
             return "skip", "unasked"
-        answer = ask(leaving)
+        answer = consent(leaving)
         if isinstance(answer, bool):
             return "contribute" if answer else "skip", "asked"
         return answer, "asked"
@@ -759,23 +805,40 @@ class Session:
         return None
 
     def _contribute(self, task: Task, preflight: _Preflight | None = None) -> Iterator[Any]:
-        """Train a round's update, have it looked at, and send it, unless the artist's last word was not to."""
-        side, _ = self._in_room()
+        """Train a round's update, have it looked at, and send it; the host hears all the while that this kernel lives.
+
+        Whatever goes wrong, or keeps it here, the host is told not to wait.
+        """
+        side, transport = self._in_room()
         plan = task.plan
-        path = self._update_path(plan)
         leaving = self.consent.shown(plan.digest) or self.what_leaves(plan)
+
+        def say(step: int) -> None:
+            transport.send(side.progress(min(step, plan.local_steps), plan.local_steps), self.identity)
+
+        signs = SignsOfLife(say, every_s=sign_every_s(plan.patience_s))
+        try:
+            kept_here = yield from signs.over(self._contributed(plan, leaving, preflight))
+        except ConsentError:
+            raise
+        except _MISHAPS as error:
+            kept_here = str(error) or type(error).__name__
+            yield Note(f"Round {plan.number} goes on without you: {kept_here}", "error")
+        if kept_here:
+            side.task, self._agreed = None, None
+            with contextlib.suppress(OSError):
+                self.consent.stayed(leaving, kept_here)
+            self._send(side.give_up(plan))
+
+    def _contributed(
+        self, plan: RoundPlan, leaving: Leaving, preflight: _Preflight | None
+    ) -> Generator[Any, None, str]:
+        """Train, look, send; returns why nothing was sent, or ""."""
+        path = self._update_path(plan)
         decision: Decision | None = None
         while decision != "send":
-            if not self._usable(path):
-                try:
-                    finished = yield from self._train_for(plan, path)
-                except (PrivacyError, AdapterError, BackboneError, TrainingError) as error:
-                    side.task = None
-                    self.consent.stayed(leaving, str(error))
-                    yield Note(f"Round {plan.number} goes on without you: {error}", "error")
-                    return
-                if not finished:
-                    break
+            if not self._usable(path) and not (yield from self._train_for(plan, path)):
+                break
             leaving = self.consent.leaving = replace(leaving, ready=True)
             decision = "send"
             if preflight:
@@ -792,17 +855,26 @@ class Session:
                 leaving = self.what_leaves(plan)
             elif not self._usable(path):
                 decision = None  # a picture was left out while somebody looked
+        if decision == "send" and not (yield from self._still_runs(plan)):
+            yield Note(f"Round {plan.number} went on before your update was ready; nothing of it has left.")
+            return ""
         events: list[Any] | None = None
         with self.consent.sending(leaving) as may_leave:
             if may_leave and decision == "send":
                 events = self._handed_over(plan, path, leaving)
-        if events is None:
-            side.task, self._agreed = None, None
-            path.unlink(missing_ok=True)
-            self.consent.stayed(leaving, "The artist's last word was to skip.")
-            wait = "The others go on when the host's patience is over."
-            events = [Note(f"Round {plan.number}: nothing was sent. {wait}")]
-        yield from events
+        if events is not None:
+            yield from events
+            return ""
+        path.unlink(missing_ok=True)
+        yield Note(f"Round {plan.number}: nothing was sent. The others go on without you.")
+        return "The artist's last word was to skip."
+
+    def _still_runs(self, plan: RoundPlan) -> Generator[Any, None, bool]:
+        """Whether a plan's attempt waits for our update as far as the relay tells: for another one none is masked."""
+        side, transport = self._in_room()
+        with contextlib.suppress(RelayUnreachable):
+            yield from self._heard(transport.receive(self._cursor, 0))
+        return side.task is not None and side.task.plan.digest == plan.digest
 
     def _train_for(self, plan: RoundPlan, path: Path) -> Generator[Any, None, bool]:
         """Train an update into its file; False where the artist's mind was changed meanwhile."""
@@ -831,20 +903,19 @@ class Session:
         return False
 
     def _handed_over(self, plan: RoundPlan, path: Path, leaving: Leaving) -> list[Any]:
-        """Mask an update, write down that it leaves, and send it; what happened, as events."""
+        """Mask an update, write down that it leaves, and send it; what happened, as events.
+
+        It is on the disk that it is masked before a byte leaves: a restarted kernel must know.
+        """
         side, _ = self._in_room()
         found = self.store.update(path)
         if found is None:
             raise RoundError(f"The update of round {plan.number} is gone from {str(self.folder)!r}. Train it again.")
         update, about = found
-        try:
-            warned = len(side.warnings)
-            pictures, told = int(about["pictures"]), json.loads(about["metrics"])
-            envelope = side.submit(update, pictures=pictures, metrics=told)
-        except (SecAggError, PrivacyError) as error:
-            side.task = None
-            self.consent.stayed(leaving, str(error))
-            return [Note(f"Round {plan.number} goes on without you: {error}", "error")]
+        warned = len(side.warnings)
+        pictures, told = int(about["pictures"]), json.loads(about["metrics"])
+        envelope = side.submit(update, pictures=pictures, metrics=told)
+        self._write_room()
         ids = about.get("trained_on", "").split()
         self.consent.left(leaving, pictures=ids, size_bytes=envelope.attachments_bytes)
         self._send(envelope)
@@ -852,15 +923,13 @@ class Session:
         sent = rule_of(plan.rule).sent(plan.number, unpack(before), update)
         self._sent = _Sent(plan, _flat(sent), replace(envelope, attachments={}), before)
         self.bytes_sent += envelope.attachments_bytes
-        self._write_room()
         warnings = [Note(sentence, "warning") for sentence in side.warnings[warned:]]
         return [*warnings, UpdateSent(plan.number, envelope.attachments_bytes, norm(sent))]
 
     def _looked_at(self, plan: RoundPlan, path: Path, preflight: _Preflight) -> Generator[Any, None, Decision]:
-        """Run the look before sending, and tell the host now and then that this kernel is alive."""
+        """Run the look before sending."""
         side, _ = self._in_room()
         looking = preflight(plan, self._view_of(plan, unpack(path.read_bytes()), side.shared or b""))
-        told, every_s = time.monotonic(), min(_SIGN_OF_LIFE_S, plan.patience_s / 4)
         try:
             while True:
                 try:
@@ -871,10 +940,6 @@ class Session:
                     self.consent.leaving = replace(self.consent.leaving, found=event.sentences)
                 if self.consent.skips(self._room_id(), plan.number, plan.rewound):
                     return "skip"
-                if time.monotonic() - told > every_s:
-                    with contextlib.suppress(RelayUnreachable):
-                        self._send(side.progress(plan.local_steps, plan.local_steps))
-                    told = time.monotonic()
                 yield event
         finally:
             looking.close()
@@ -895,54 +960,18 @@ class Session:
                 return
         self.store.note(room, text, record or {})
 
-    def _trained_update(
-        self, plan: RoundPlan
-    ) -> Generator[Step | Note, None, tuple[dict[str, NDArray[np.float32]], dict[str, float], tuple[str, ...]]]:
-        """The update, what `plan.metrics` may ask for, and the pictures' ids.
-
-        The metrics are mean losses of the first and the last quarter of steps.
-        """
+    def _trained_update(self, plan: RoundPlan) -> Generator[Step | Note, None, TrainedUpdate]:
         side, _ = self._in_room()
-        start = self._shared_of(side.shared)
         picture = self.privacy if isinstance(self.privacy, PicturePrivacy) else None
-        rate = (picture.learning_rate if picture else None) or plan.round_rate
-        config = TrainConfig.of_round(steps=plan.local_steps, batch=plan.batch, learning_rate=rate)
-        rule = rule_of(plan.rule)
-        leaving = rule.size(plan.number, unpack(side.shared or b""))
-        data = self.latents("train")
-        payment = self._payment(plan)
-        if payment is not None:
-            yield Note(str(payment))
-        self._send(side.progress(0, plan.local_steps))
-        told = time.monotonic()
-        every_s = min(_SIGN_OF_LIFE_S, plan.patience_s / 4)
-        trained, losses = start, list[float]()
-        events = train(
+        return train_round(
             self.backbone,
-            data,
-            config=config,
-            start=start,
-            private=payment.private if payment else None,
-            ledger=payment.ledger if payment else None,
-            purpose=f"round {plan.number}",
-            leaves=f"a masked update of {leaving:,} numbers, known to others in a sum",
-            factors=rule.factors(plan.number),
+            self.latents("train"),
+            plan,
+            side.shared or b"",
+            payment=self._payment(plan),
+            learning_rate=picture.learning_rate if picture else None,
+            measured=lambda start: addends(self._gain_by(start)) if asked(plan.metrics) else {},
         )
-        for event in events:
-            if isinstance(event, Trained):
-                trained = event.adapter
-                continue
-            losses.append(event.loss)
-            if time.monotonic() - told > every_s:
-                with contextlib.suppress(RelayUnreachable):  # training goes on; the update will find the relay again
-                    self._send(side.progress(event.index, plan.local_steps))
-                told = time.monotonic()
-            yield event
-        quarter = max(1, len(losses) // 4)
-        means = {"loss_before": float(np.mean(losses[:quarter])), "loss_after": float(np.mean(losses[-quarter:]))}
-        if asked(plan.metrics):
-            means |= addends(self._gain_by(start))
-        return trained.minus(start), means, data.ids
 
     def _payment(self, plan: RoundPlan) -> Payment | None:
         """With what noise to train a round so that the budget lasts for those to come, and who pays; None without."""
@@ -1101,8 +1130,8 @@ class Session:
         check_fits(self.backbone, Adapter.from_bytes(data))
 
     def _send(self, envelope: Envelope) -> None:
-        _, transport = self._in_room()
-        abandonable(partial(transport.send, envelope, self.identity))
+        """Send it, or keep it until the relay can be reached."""
+        abandonable(partial(self._outbox.send, envelope))
 
     def _in_room(self) -> tuple[ArtistSide, Transport]:
         if self.side is None or self.transport is None:

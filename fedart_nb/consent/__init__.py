@@ -9,11 +9,13 @@ from .book import Consent
 from .choices import CHOICES, Choice, How, Outcome
 from .influence import Influence, Touched, influence_of
 from .leaving import Leaving
+from .question import Ask, Question, QuestionKind
 from .receipts import Fault, Receipt, check
 from .statement import statement
 
 __all__ = [
     "CHOICES",
+    "Ask",
     "Choice",
     "Consent",
     "Fault",
@@ -21,6 +23,8 @@ __all__ = [
     "Influence",
     "Leaving",
     "Outcome",
+    "Question",
+    "QuestionKind",
     "Receipt",
     "Touched",
     "check",

@@ -26,6 +26,8 @@ class Leaving:
         ready: whether it is trained already.
         found: what attacks on it in this kernel found, in sentences; () when nobody looked.
         turn: how many times the room was rewound; after the first, this round was trained before.
+        again: sentences on what it means that an update of this round has left before; () where none has.
+        limits: how often updates of one round may leave, as the plan says, in a sentence.
         key: the plan itself, for those who know plans; not written down.
     """
 
@@ -50,6 +52,8 @@ class Leaving:
     ready: bool = False
     found: tuple[str, ...] = ()
     turn: int = 0
+    again: tuple[str, ...] = ()
+    limits: str = ""
     key: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -80,7 +84,10 @@ class Leaving:
             f"with at least {self.others} others."
         )
         told = [what, how, self.cost]
-        if self.turn:
+        if self.limits:
+            told.append(self.limits)
+        told += self.again
+        if self.turn and not self.again:
             told.append(
                 "The room went back, because somebody withdrew, and trains this round anew: who kept the former sums "
                 "has one more to compare them with."
@@ -90,7 +97,7 @@ class Leaving:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, without `key`; an infinite epsilon is null."""
-        told = asdict(self) | {"found": list(self.found)}
+        told = asdict(self) | {"found": list(self.found), "again": list(self.again)}
         del told["key"]
         return {name: None if value == math.inf else value for name, value in told.items()}
 
@@ -98,7 +105,7 @@ class Leaving:
     def from_json(cls, told: Mapping[str, Any]) -> Leaving:
         """The opposite of `to_json`."""
         endless = {n: math.inf for n in ("epsilon_before", "epsilon_after") if told[n] is None}
-        return cls(**{**told, **endless, "found": tuple(told["found"])})
+        return cls(**{**told, **endless, "found": tuple(told["found"]), "again": tuple(told.get("again", ()))})
 
     def __str__(self) -> str:
         return " ".join(self.sentences)

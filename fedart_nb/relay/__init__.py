@@ -10,6 +10,7 @@ from fedart_nb.relay.invite import Address, Invite
 from fedart_nb.relay.limits import Limits, Refused
 from fedart_nb.relay.mailbox import Mailbox
 from fedart_nb.relay.memory import MemoryRelay, MemoryTransport
+from fedart_nb.relay.outbox import Outbox
 from fedart_nb.relay.server import RunningRelay, serve_in_thread
 from fedart_nb.relay.tls import Certificate
 from fedart_nb.relay.transport import Delivered, Transport
@@ -28,6 +29,7 @@ __all__ = [
     "Mailbox",
     "MemoryRelay",
     "MemoryTransport",
+    "Outbox",
     "Refused",
     "RelayClient",
     "RunningRelay",

@@ -16,7 +16,7 @@ from urllib.request import getproxies
 
 import httpx
 
-from fedart_nb.errors import RelayError, RelayRefused, RelayUnreachable, TooLarge, WireError
+from fedart_nb.errors import RelayClosed, RelayError, RelayRefused, RelayUnreachable, TooLarge, WireError
 from fedart_nb.relay.address import check_url, is_loopback
 from fedart_nb.relay.signing import WINDOW_S, signature_headers
 from fedart_nb.relay.tls import not_trusted, pinned_context, raise_if_not_trusted
@@ -132,7 +132,7 @@ class Connection:
             require_name(self.url, self._first_s)
         while True:
             if self.closed.is_set():
-                raise RelayUnreachable(f"The connection to the relay at {self.url} was closed.")
+                raise RelayClosed(f"The connection to the relay at {self.url} was closed.")
             refusal, pause_s = None, delay_s * self._rng.uniform(0.5, 1.0)
             try:
                 with self._send(method, target, body, wait_s, headers(), started) as response:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fedart_nb.errors import RelayError, RelayUnreachable, WireError
+from fedart_nb.errors import RelayClosed, RelayError, WireError
 from fedart_nb.relay.client import new_room_name
 from fedart_nb.relay.invite import new_token
 from fedart_nb.relay.limits import Limits
@@ -164,7 +164,7 @@ class MemoryTransport:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise RelayUnreachable("The connection to the relay was closed.")
+            raise RelayClosed("The connection to the relay was closed.")
 
     def _ring(self) -> None:
         with self._bell:

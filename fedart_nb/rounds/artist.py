@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..consent.question import Question
 from ..errors import RoundError, WireError
 from ..privacy.distributed import SkellamSum
 from ..relay.wire import Envelope
@@ -19,10 +20,11 @@ from ..secagg.client import SecAggClient
 from ..secagg.encoding import FixedPoint
 from ..secagg.identity import Identity, identity_id
 from .keeper import Keeper, MemoryKeeper
+from .limits import History, Masked, check_rollback, further, refusal_of
 from .noised import NoisedWords, noise_stream
 from .payload import bytes_in, text_of
 from .plan import METRICS, RoundPlan
-from .rewinding import withdrawal, withdrawn
+from .rewinding import withdrawal
 from .roster import Pins, RosterShown, names_in, short_id
 from .rules import rule_of
 from .tampering import suspicions
@@ -30,6 +32,8 @@ from .tensors import Tensors, check_like, unpack, unpack_adapter
 from .vector import encode, encode_noised, flat_of, layout
 
 __all__ = ["ArtistSide", "Pay", "Task"]
+
+_OPENINGS = 64  # of one room by one host; each has a history of its own
 
 #: Pays for a noised vector before it is masked: the plan, its noise with this roster, and SHA-256 of the words. Called
 #: again with the same after a restart. What it raises keeps the vector in the kernel.
@@ -71,7 +75,8 @@ class ArtistSide:
         contributors, metrics: of the newest result; metrics are means over the contributors.
         counted: whether the newest result's sum holds this artist's update; None where that was not seen here.
         left: whether this artist has left the room; none of its plans is taken from then on.
-        rewound: how many times the room went back to an earlier round because an artist withdrew.
+        history: what this kernel knows of the room as it is open now, kept over restarts (`rounds.limits`).
+        newest: digest of the plan whose result was taken over last, "" before the first one.
         refusals: sentences from the host about messages of ours, newest last.
         warnings: sentences about what this artist should know, newest last.
     """
@@ -99,10 +104,9 @@ class ArtistSide:
         self.artists: tuple[str, ...] = ()
         self.contributors = 0
         self.counted: bool | None = None
-        self.rewound = 0
         self.left = False
         self.metrics: dict[str, float] = {}
-        self.rounds_done = 0
+        self.history, self.newest = History(), ""
         self.closed = False
         self.refusals: list[str] = []
         self.warnings: list[str] = []
@@ -118,14 +122,11 @@ class ArtistSide:
         self._simulated = simulated
         self._client: SecAggClient | None = None
         self._code: FixedPoint | NoisedWords | None = None
-        self._expected_shared: str | None = None
         self._sent: set[str] = set()
         self._answers: dict[str, bool] = {}
         self._over: set[str] = set()
-        self._released: set[int] = set()
-        self._taken: set[str] = set()  # results taken over, by their plans' digests
         self._nonce = ""  # of the room whose plan was taken last
-        self._starts: dict[int, str] = {}  # SHA-256 of the shared adapter that each round started from
+        self._histories: dict[str, History] = {}  # of each opening of the room, by its nonce
         self._last_sum: frozenset[str] = frozenset()
         # A relay takes equal envelopes for one; signs of life of a restarted kernel must differ from its former ones.
         self._life = secrets.token_hex(8)
@@ -134,6 +135,16 @@ class ArtistSide:
     def me(self) -> str:
         """This artist's id on the wire."""
         return self.identity.id
+
+    @property
+    def rounds_done(self) -> int:
+        """The newest finished round."""
+        return self.history.rounds_done
+
+    @property
+    def rewound(self) -> int:
+        """How many times the room went back to an earlier round because an artist withdrew."""
+        return self.history.rollbacks
 
     def hello(self) -> Envelope:
         """Say who is here; again after every reconnect."""
@@ -157,8 +168,10 @@ class ArtistSide:
         elif envelope.kind == "refuse":
             self.refusals.append(str(envelope.body.get("reason", "")))
         elif envelope.kind == "close":
-            self._end(self.plan)
-            self.closed = True
+            went_back = envelope.body.get("rewound", 0)
+            if type(went_back) is not int or went_back >= self.history.rollbacks:  # not one from before it went back
+                self._end(self.plan)
+                self.closed = True
         elif envelope.kind == "note":
             self.waits_outside = envelope.body.get("lobby", self.waits_outside) is True
         elif self._takes_part(envelope):
@@ -169,9 +182,15 @@ class ArtistSide:
         """Whether a plan waits for `answer`."""
         return self.plan is not None and self.plan.digest not in self._answers
 
+    def further(self) -> Question | None:
+        """What to ask the artist before `answer(contribute=True)` to the running plan; None where nothing has left."""
+        return further(self.plan, self.history) if self.plan is not None else None
+
     def objection(self) -> str:
-        """Why the running plan has less noise than this artist wants, or ""."""
+        """Why this artist takes no part in the running plan: too little noise, or too many sums of one round; or ""."""
         plan = self.plan
+        if plan is not None and (refused := refusal_of(plan, self.history)):
+            return refused
         if plan is None or plan.noise_multiplier >= self.least_noise:
             return ""
         return (
@@ -232,6 +251,12 @@ class ArtistSide:
                 "of yours was masked."
             )
 
+    def give_up(self, plan: RoundPlan) -> Envelope:
+        """Tell the host that no update for this plan comes after all, so that nobody waits for it."""
+        self.task = None
+        body = {"plan_digest": plan.digest, "gives_up": True, "life": self._life}
+        return self._envelope(plan.number, "note", body)
+
     def submit(self, update: Tensors, *, pictures: int, metrics: Mapping[str, float] | None = None) -> Envelope:
         """Mask the update of the running task; it leaves the kernel only when this envelope is sent.
 
@@ -251,6 +276,8 @@ class ArtistSide:
             raise RoundError("No round waits for an update of this artist.")
         plan = self.task.plan
         self._check_pins(self.artists)
+        if refused := refusal_of(plan, self.history):
+            raise RoundError(f"{refused} Nothing was masked.")
         check_like(update, self.task.shared)
         sent = rule_of(plan.rule).sent(plan.number, self.task.shared, update)
         if type(pictures) is not int or pictures < 1:
@@ -300,7 +327,9 @@ class ArtistSide:
         return self._update(message)
 
     def _update(self, message: bytes) -> Envelope:
-        self._sent.add(self.plan.digest if self.plan else "")
+        if self.plan is not None:
+            self._sent.add(self.plan.digest)
+            self._note_masked(self.plan)
         self.task = None
         return self._reply("update", {}, {"update": message})
 
@@ -320,17 +349,24 @@ class ArtistSide:
             "sent": sorted(self._sent),
             "answers": dict(sorted(self._answers.items())),
             "over": sorted(self._over),
-            "released": sorted(self._released),
             "last_sum": sorted(self._last_sum),
+            "nonce": self._nonce,
+            "newest": self.newest,
+            "histories": {nonce: history.to_json() for nonce, history in sorted(self._histories.items())},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a `snapshot`: which plans were answered, served and over. The messages arrive again anyway."""
+        """Take over a `snapshot`: which plans were answered, served and over, what left, and what is pinned.
+
+        The room's messages arrive again, if the relay is honest; whatever it withholds, nothing of this is forgotten.
+        """
         self._sent = set(state.get("sent", ()))
         self._answers = dict(state.get("answers", {}))
         self._over = set(state.get("over", ()))
-        self._released = set(state.get("released", ()))
         self._last_sum = frozenset(state.get("last_sum", ()))
+        self._nonce, self.newest = str(state.get("nonce", "")), str(state.get("newest", ""))
+        self._histories = {nonce: History.from_json(told) for nonce, told in state.get("histories", {}).items()}
+        self.history = self._histories.get(self._nonce, History())
 
     def released(self, number: int) -> bool:
         """Whether a vector left in an ended attempt of a round, so that a sum with this artist's update may be known.
@@ -338,7 +374,7 @@ class ArtistSide:
         That nothing was signed or released here proves nothing: the others' shares are enough to open a sum, and who
         runs relay and host decides what we hear of it.
         """
-        return number in self._released
+        return any(one.number == number for digest, one in self.history.masked.items() if digest in self._over)
 
     # --- the host's messages ---
 
@@ -346,17 +382,17 @@ class ArtistSide:
         body = envelope.body.get("plan")
         plan = RoundPlan.from_body(body if isinstance(body, dict) else {})
         self._check_plan(plan, envelope)
-        if plan.digest in self._over or (self.plan is not None and plan.place < self.plan.place):
+        history, same = self._history_of(plan), plan.nonce == self._nonce
+        stale = same and self.plan is not None and plan.place < self.plan.place
+        if plan.digest in self._over or stale or plan.rewound < history.rollbacks or (same and self.left):
             return []  # a relay that repeats itself ends nothing
         if self._keeper.over(plan.digest):  # of a room that this artist comes back to: its secret is gone for good
             self._over.add(plan.digest)
             return []
-        if plan.nonce == self._nonce and (self.left or plan.rewound < self.rewound):
-            return []
-        back = plan.rewound > self.rewound
+        back = plan.rewound > history.rollbacks
         if back:
-            self._check_rewound(plan, envelope.body.get("withdrawn"))
-        elif plan.number <= self.rounds_done:
+            check_rollback(plan, envelope.body.get("withdrawn"), history, room=self.room, host=self.host)
+        elif plan.number <= history.rounds_done:
             raise RoundError(
                 f"The host asks for round {plan.number} again, which is over. What it would learn from the two sums "
                 "together says more about you than each of them; nothing was trained."
@@ -364,8 +400,9 @@ class ArtistSide:
         shared = self._attachment(envelope, "shared")
         if hashlib.sha256(shared).hexdigest() != plan.shared_sha256:
             raise RoundError("The shared adapter is not the one that the plan names. The host or relay changed it.")
-        expected = self._starts.get(plan.number) if back else self._expected_shared
-        if expected not in (None, plan.shared_sha256):
+        began = history.starts.get(plan.number, "")
+        expected = began if back else history.pin or began
+        if expected not in ("", plan.shared_sha256):
             raise RoundError(
                 "The plan starts from another shared adapter than the last result's. "
                 "A host that does so could single you out; nothing was trained."
@@ -377,25 +414,38 @@ class ArtistSide:
             )
         if self.plan is not None and self.plan.digest != plan.digest:
             self._end(self.plan)
+        self.history = self._histories[plan.nonce] = history
         if back:
-            self.rewound, self.rounds_done, self.closed = plan.rewound, plan.number - 1, False
+            history.rollbacks, history.rounds_done, history.pin = plan.rewound, plan.number - 1, plan.shared_sha256
             self._warn(
                 f"An artist withdrew: the room goes back to round {plan.number} and trains from there without them. "
                 "Who kept the former sums has one more to compare the new ones with."
             )
-            self._expected_shared = plan.shared_sha256
-        self._starts[plan.number], self._nonce, self.left = plan.shared_sha256, plan.nonce, False
-        self.plan, self.shared, self.task = plan, shared, None
+        history.starts[plan.number], self._nonce, self.left = plan.shared_sha256, plan.nonce, False
+        self.plan, self.shared, self.task, self.closed = plan, shared, None, False
         if because := envelope.body.get("because"):
             self._warn(f"Round {plan.number} starts again: {because}")
         if self.needs_answer() and self._keeper.state(plan.digest):  # said yes, and was killed right then
             return [self.answer(contribute=True)]
         return []
 
+    def _history_of(self, plan: RoundPlan) -> History:
+        if plan.nonce not in self._histories and len(self._histories) >= _OPENINGS:
+            raise RoundError(
+                f"The host has opened this room anew {_OPENINGS} times, and each time what went before counts less. "
+                "Ask for a room of another name."
+            )
+        return self._histories.get(plan.nonce, History())
+
     def _check_plan(self, plan: RoundPlan, envelope: Envelope) -> None:
         """What must hold of any plan, whichever round it is for."""
         if plan.room != self.room or plan.number != envelope.round or plan.digest != envelope.body.get("plan_digest"):
             raise RoundError("The host's plan does not fit its envelope (room, round or digest differ).")
+        if plan.number > plan.total:
+            raise RoundError(
+                f"The host asks for round {plan.number} of {plan.total}. The room's rounds are over, and nobody agreed "
+                "to more of them; nothing was trained."
+            )
         if plan.degree and not self._simulated:
             raise RoundError(
                 f"The plan joins everybody with {plan.degree} artists alone, which is for simulations: few colluders "
@@ -407,16 +457,6 @@ class ArtistSide:
             raise RoundError(
                 f"The room trains the backbone {plan.backbone_sha256[:12]}…, this kernel holds "
                 f"{self.backbone_sha256[:12]}…. Load the host's backbone; your updates would not fit."
-            )
-
-    def _check_rewound(self, plan: RoundPlan, facts: Any) -> None:
-        """A room goes back only for artists who have signed that they withdraw, one each time."""
-        named = {withdrawn(fact, self.room, self.host) for fact in facts} if isinstance(facts, list) else set()
-        if len(named) < plan.rewound:
-            raise RoundError(
-                f"The host goes back to round {plan.number} for the {plan.rewound}. time and shows {len(named)} signed "
-                "withdrawals; expected one for each time. A host that repeats rounds learns from the sums together "
-                "what none says alone; nothing was trained."
             )
 
     def _takes_part(self, envelope: Envelope) -> bool:
@@ -470,14 +510,18 @@ class ArtistSide:
         assert plan is not None  # noqa: S101 - as above
         reply = self._reply("share", {"data": text_of(self._secure().share(message))})
         self._code = layout(plan, unpack(shared or b""), len(self.artists))
+        for artist in self.artists:
+            self.history.met.setdefault(artist, set()).add(plan.rewound)
         return [reply]
 
     def _take_result(self, envelope: Envelope) -> None:
-        if self.plan is not None and envelope.body.get("plan_digest") not in (None, self.plan.digest):
-            return
-        made_by = str(envelope.body.get("plan_digest", ""))
-        if envelope.round < self.rounds_done or made_by in self._taken:
+        plan, made_by = self.plan, envelope.body.get("plan_digest")
+        if not isinstance(made_by, str):
+            raise RoundError("A result arrived that names no plan. It was not taken over; the pinned adapter stays.")
+        if plan is None or made_by != plan.digest or made_by in self.history.results:
             return  # a relay that repeats itself does not bring an old adapter back
+        if envelope.round != plan.number:
+            raise RoundError(f"The result is said to be round {envelope.round}'s; its plan is round {plan.number}'s.")
         shared = self._attachment(envelope, "shared")
         self._checked(shared)
         client = self._client
@@ -498,10 +542,10 @@ class ArtistSide:
             name: float(value) for name, value in told if name in METRICS and isinstance(value, int | float)
         }
         self.shared = shared
-        self._expected_shared = hashlib.sha256(shared).hexdigest()
-        self.rounds_done = envelope.round
-        self._taken.add(made_by)
-        self._end(self.plan)
+        self.history.pin, self.history.rounds_done = hashlib.sha256(shared).hexdigest(), plan.number
+        self.history.results.add(made_by)
+        self.newest = made_by
+        self._end(plan)
 
     def _checked(self, shared: bytes) -> Tensors:
         """A shared adapter that arrived, when it is one; raises RoundError, or what `check_shared` raises."""
@@ -527,11 +571,15 @@ class ArtistSide:
         if plan is not None:
             self._over.add(plan.digest)
             if "words" in self._keeper.state(plan.digest):
-                self._released.add(plan.number)
+                self._note_masked(plan)
             if self._client is not None and self._client.counted_ids:  # whether or not a result was shown to us
                 self._last_sum = frozenset(self._client.counted_ids)
             self._keeper.forget(plan.digest)
         self.plan, self.task, self._client, self._code, self.question = None, None, None, None, None
+
+    def _note_masked(self, plan: RoundPlan) -> None:
+        """An update of this plan is masked; whatever is heard from now on, its sum counts as opened."""
+        self.history.masked[plan.digest] = Masked(plan.rewound, plan.number, plan.shared_sha256)
 
     def _secure(self) -> SecAggClient:
         plan, shared = self.plan, self.shared

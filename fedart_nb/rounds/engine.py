@@ -17,6 +17,7 @@ from ..relay.wire import Envelope
 from ..secagg.identity import Identity
 from ..secagg.server import SecAggServer
 from .leaving import MESSAGE_BYTES
+from .life import Pace
 from .payload import bytes_in, text_of
 from .plan import RoundPlan
 from .roster import names_for
@@ -126,6 +127,8 @@ class RoundEngine:
         self._clock = clock
         self._opened_at = clock()
         self._answers: dict[str, bool] = {}
+        self._paces: dict[str, Pace] = {}
+        self._gave_up: set[str] = set()
         self._decided: dict[str, tuple[str, ...]] = {}
         self._vectors: dict[str, str] = {}  # checksum of the one masked vector that is looked at, by artist
         for e in said:
@@ -180,9 +183,16 @@ class RoundEngine:
         if self.phase not in (Phase.ADVERTISE, Phase.DONE, Phase.ABORTED):
             for artist in self._awaited():
                 member = self.members[artist]
-                if now - max(member.heard_at, self._opened_at) > self.plan.patience_s and member.state != "dropped":
+                silent_s = now - max(member.heard_at, self._opened_at)
+                if silent_s > self.patience_with(artist) and member.state != "dropped":
                     member.state = "dropped"
         return self._advance()
+
+    def excuse(self) -> None:
+        """Nobody could be heard: the relay was away. Everybody's silence counts from now."""
+        now = self._clock()
+        for member in self.members.values():
+            member.heard_at = now
 
     def patient_s(self) -> float:
         """Seconds after which `tick` may change something, if nobody says anything until then; infinity: never."""
@@ -190,11 +200,27 @@ class RoundEngine:
         if self.phase is Phase.ADVERTISE:
             ends = [self._opened_at + plan.join_s] if len(self._willing()) >= plan.min_artists else []
         else:
-            waiting = [self.members[artist] for artist in self.waiting_for()]
-            ends = [max(member.heard_at, self._opened_at) + plan.patience_s for member in waiting]
+            ends = [
+                max(self.members[artist].heard_at, self._opened_at) + self.patience_with(artist)
+                for artist in self.waiting_for()
+            ]
             if self.phase is Phase.CONSISTENCY and self._sum.has_quorum():
                 ends.append(self._opened_at + _GRACE_S)
         return max(0.0, min(ends) - now) if ends else math.inf
+
+    def holds(self, artist: str) -> bool:
+        """Whether a masked update of this artist is in the running attempt's sum, or may come to be."""
+        return artist in self._sum.heard("masked")
+
+    @property
+    def willing(self) -> int:
+        """How many artists said that they contribute."""
+        return len(self._willing())
+
+    def patience_with(self, artist: str) -> float:
+        """For how many seconds of silence an artist is waited for: the plan's, or longer where their steps are slow."""
+        pace = self._paces.get(artist)
+        return pace.patience_s if pace is not None else self.plan.patience_s
 
     def waiting_for(self) -> tuple[str, ...]:
         """Ids of the artists whose message the running phase still needs."""
@@ -214,12 +240,7 @@ class RoundEngine:
         member = self.members[sender]
         member.heard_at = self._clock()
         if kind == "note":
-            if self._about_roster(member, envelope):
-                return
-            done, total = envelope.body.get("step"), envelope.body.get("of")
-            if isinstance(done, int) and isinstance(total, int) and 0 <= done <= total and total > 0:
-                member.progress = done / total
-                member.state = "training" if member.state in ("contributes", "dropped") else member.state
+            self._note(member, envelope)
             return
         if kind == "leave":
             member.state = "left"
@@ -240,6 +261,23 @@ class RoundEngine:
             if self.phase not in (Phase.DONE, Phase.ABORTED) and not self._too_late(kind, sender):
                 take(sender, bytes_in(envelope))
                 member.state = "sent" if kind in ("consistency", "unmask") else "contributes"
+
+    def _note(self, member: Member, envelope: Envelope) -> None:
+        """A sign of life, or a word that no update comes after all."""
+        if envelope.body.get("gives_up") is True:
+            if envelope.body.get("plan_digest") == self.plan.digest and member.id not in self._sum.heard("masked"):
+                self._gave_up.add(member.id)
+                self._answers[member.id] = False
+                member.state = "skips" if self.phase is Phase.ADVERTISE else "dropped"
+            return
+        if self._about_roster(member, envelope):
+            return
+        done, total = envelope.body.get("step"), envelope.body.get("of")
+        if isinstance(done, int) and isinstance(total, int) and 0 <= done <= total and total > 0:
+            member.progress = done / total
+            self._paces.setdefault(member.id, Pace(self.plan.patience_s)).heard(member.heard_at, done)
+            trains = member.state in ("contributes", "dropped") and member.id not in self._gave_up
+            member.state = "training" if trains else member.state
 
     def _about_roster(self, member: Member, envelope: Envelope) -> bool:
         """Whether an artist says that the list of artists is looked at, or not taken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..consent import Leaving
@@ -13,7 +14,7 @@ from .rules import rule_of
 from .tensors import unpack
 from .vector import layout
 
-__all__ = ["MESSAGE_BYTES", "leaving_of", "upload_bytes"]
+__all__ = ["MESSAGE_BYTES", "leaving_of", "limits_of", "upload_bytes"]
 
 MESSAGE_BYTES = 97  #: kind, context and signature around a masked vector
 
@@ -21,6 +22,20 @@ MESSAGE_BYTES = 97  #: kind, context and signature around a masked vector
 def upload_bytes(plan: RoundPlan, shared: bytes) -> int:
     """What one artist uploads in a round, to the byte; it does not depend on the update or the pictures."""
     return 4 * layout(plan, unpack(shared), plan.min_artists).size + MESSAGE_BYTES
+
+
+def limits_of(plan: RoundPlan) -> str:
+    """How often updates of one round may leave a kernel, for the artist who decides."""
+    back = "The room never goes back to an earlier round."
+    if plan.max_rollbacks:
+        back = (
+            f"The room goes back to an earlier round at most {plan.max_rollbacks} times, to the same one at most "
+            f"{min(plan.max_rollbacks, plan.max_round_rollbacks)} times."
+        )
+    return (
+        f"If the round fails, you are asked before another update of yours leaves; at most {plan.max_attempts} leave "
+        f"for one round. {back}"
+    )
 
 
 def leaving_of(
@@ -32,6 +47,7 @@ def leaving_of(
     pictures: int,
     goes_to: str,
     price: tuple[Ledger, Mechanism] | None = None,
+    again: Sequence[str] = (),
 ) -> Leaving:
     """What a round takes out of a kernel.
 
@@ -40,6 +56,7 @@ def leaving_of(
         room: as receipts and ledgers name it; name, goes_to: under which name, to which relay.
         pictures: how many pictures are trained on.
         price: the ledger that pays and what it would pay for; None without noise.
+        again: what it means that an update of this round has left before, in sentences.
     """
     epsilon: dict[str, Any] = {}
     if price is not None:
@@ -67,6 +84,8 @@ def leaving_of(
         goes_to=goes_to,
         others=max(quorum_of(plan.min_artists, plan.degree), plan.survivors) - 1,
         turn=plan.rewound,
+        again=tuple(again),
+        limits=limits_of(plan),
         key=plan,
         **epsilon,
     )

@@ -57,11 +57,14 @@ _WHOLE = (
     "degree",
     "survivors",
     "rewound",
+    "max_attempts",
+    "max_rollbacks",
+    "max_round_rollbacks",
 )
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "number": (1, 10_000),
     "total": (1, 10_000),
-    "attempt": (1, 10_000),
+    "attempt": (1, 1_000),
     "local_steps": (1, 100_000),
     "batch": (1, 1024),
     "learning_rate": (1e-8, 1.0),
@@ -78,7 +81,10 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "delta": (0, 0.1),
     "server_rate": (1e-6, 100.0),
     "q": (0, 5.0),
-    "rewound": (0, 10_000),
+    "rewound": (0, 8),
+    "max_attempts": (1, 8),
+    "max_rollbacks": (0, 8),
+    "max_round_rollbacks": (0, 8),
 }
 
 #: Entries that plans of the first version do not have, with what they mean there.
@@ -90,6 +96,9 @@ _LATER: Mapping[str, Any] = {
     "schedule": "constant",
     "rewound": 0,
     "door": "open",
+    "max_attempts": 3,
+    "max_rollbacks": 3,
+    "max_round_rollbacks": 2,
 }
 
 #: Entries in which the plans of one room differ from round to round.
@@ -135,6 +144,9 @@ class RoundPlan:
         rewound: how many times the room went back to an earlier round because an artist withdrew (`rounds.rewinding`).
         door: "lobby": the host admits artists, by name or by an invite made for one person; "open": whoever has the
             link is in, so that one person may be all the others (`admission`).
+        max_attempts: how many masked updates of one round may leave an artist's kernel, in all its attempts together; a
+            rollback adds one. max_rollbacks: how many times the room may go back; max_round_rollbacks: how many times
+            one round may be trained again for it. Artists' kernels refuse more, whatever anybody answers.
         nonce: sets this room's plans apart from those of any other room, also one of the same name and settings.
     """
 
@@ -172,6 +184,9 @@ class RoundPlan:
     delta: float = 0.0
     rewound: int = 0
     door: str = "open"
+    max_attempts: int = 3
+    max_rollbacks: int = 3
+    max_round_rollbacks: int = 2
     nonce: str = ""
 
     def __post_init__(self) -> None:
@@ -216,6 +231,10 @@ class RoundPlan:
         self._check_training()
 
     def _check_training(self) -> None:
+        if self.rewound > self.max_rollbacks:
+            raise RoundError(
+                f"The plan goes back for the {self.rewound}. time; its max_rollbacks allows {self.max_rollbacks}."
+            )
         if self.door not in DOORS:
             raise RoundError(f"The plan's door is {self.door!r}; known are {', '.join(DOORS)}.")
         if self.bits not in BITS or (self.bits != BITS[0] and self.protection == "artist"):

@@ -22,6 +22,7 @@ from fedart_nb.host import Host
 from fedart_nb.relay import Invite, MemoryRelay
 from fedart_nb.relay.server import serve_in_thread
 from fedart_nb.rounds import rule_of, unpack
+from fedart_nb.rounds.limits import Masked
 from fedart_nb.session import Session
 
 DEADLINE_S = 30.0
@@ -450,7 +451,8 @@ def test_an_update_is_kept_for_the_next_attempt_unless_it_had_left_and_never_for
     second = ada._update_path(replace(plan, attempt=2))
     assert second.read_bytes() == b"trained in attempt 1"
     assert not first.exists()
-    ada.side._released.add(plan.number)
+    ada.side.history.masked[plan.digest] = Masked(0, plan.number, plan.shared_sha256)
+    ada.side._over.add(plan.digest)
     assert ada._update_path(replace(plan, attempt=2)) == second, "a restart in the same attempt"
     assert second.exists()
     assert not ada._update_path(replace(plan, attempt=3)).exists()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fedart_nb.consent import Leaving
+from fedart_nb.consent import Leaving, Question
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import ConsentError
 from fedart_nb.events import Found, Note, RoundClosed, RoundOpened, Step, UpdateSent
@@ -49,14 +49,18 @@ def others(enter: Enter, run: Run, *names: str) -> list[Future[list[Any]]]:
     return [run(session.rounds()) for session in sessions]
 
 
+def yes(_question: Question) -> bool:
+    return True
+
+
 def run_room(relay: MemoryRelay, host: Host, run: Run, sessions: list[Session]) -> tuple[list[str], list[list[Any]]]:
     """The host's rounds, then everybody's, once the host has opened its room (again); its notes, and their events."""
     seen = relay.connect(host.identity).log()["messages"][-1]["seq"]
-    looking, hosting, opened = relay.connect(sessions[0].identity), run(host.rounds()), False
+    looking, hosting, opened = relay.connect(sessions[0].identity), run(host.rounds(ask=yes)), False
     while not opened and (delivered := looking.receive(seen, DEADLINE_S)):
         opened, seen = any(envelope.kind == "plan" for _, envelope in delivered), delivered[-1].seq
     assert opened, "the host opened no round"
-    events = [future.result(DEADLINE_S) for future in [run(session.rounds()) for session in sessions]]
+    events = [future.result(DEADLINE_S) for future in [run(session.rounds(ask=yes)) for session in sessions]]
     return [str(e) for e in hosting.result(DEADLINE_S) if isinstance(e, Note)], events
 
 
@@ -207,9 +211,9 @@ def test_a_withdrawal_takes_the_room_back_and_nothing_of_the_artist_is_in_what_c
     sessions = [enter(name) for name in ("Ada", "Ben", "Dee")]
     for session in sessions:
         session.consent.stand()
-    hosting = run(host.rounds())
-    rest = [run(session.rounds()) for session in sessions]
-    list(cy.rounds(until_round=2))
+    hosting = run(host.rounds(ask=yes))
+    rest = [run(session.rounds(ask=yes)) for session in sessions]
+    list(cy.rounds(until_round=2, ask=yes))
 
     def blobs() -> list[Any]:
         return [b for b in relay.connect(host.identity).log()["blobs"] if b["sender"] == cy.identity.id]
@@ -219,7 +223,7 @@ def test_a_withdrawal_takes_the_room_back_and_nothing_of_the_artist_is_in_what_c
     assert blobs() == [], "the relay holds nothing that they uploaded"
 
     notes = [e.text for e in hosting.result(DEADLINE_S) if isinstance(e, Note)]
-    assert any("Cy withdraws. The room goes back to round 1" in text for text in notes)
+    assert any("The room goes back to round 1, and trains without Cy" in text for text in notes)
     for future in rest:
         future.result(DEADLINE_S)
     log = relay.connect(host.identity).log()["messages"]
@@ -255,7 +259,7 @@ def test_after_the_room_was_closed_an_artist_can_still_withdraw_and_the_others_c
     dee.leave(withdraw=True)
 
     notes, events = run_room(relay, host, run, rest)
-    assert any("Dee withdraws. The room goes back to round 1" in text for text in notes)
+    assert any("The room goes back to round 1, and trains without Dee" in text for text in notes)
     for told_to in events:
         closed = [e for e in told_to if isinstance(e, RoundClosed)]
         assert [one.contributors for one in closed] == [3]
