@@ -237,6 +237,8 @@ def _nothing(place: str, sources: list[Source], problems: list[Problem]) -> str:
     endings = Counter(suffix_of(source.key) or "no ending" for source in sources)
     listed = ", ".join(f"{count} × {cleaned(ending, limit=20)[0]}" for ending, count in endings.most_common(5))
     found = f"found {len(sources)} file(s) ({listed})" if sources else "found no files"
+    if not sources and problems:
+        found = "nothing could be opened"
     first = [f"\n  {problem}" for problem in problems[:5]]
     more = f"\n  … and {len(problems) - 5} more" if len(problems) > 5 else ""
     return f"No usable picture in {place}: {found}. Accepted are {ACCEPTED}.{''.join(first)}{more}"

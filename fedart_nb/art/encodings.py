@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import codecs
 import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charset_normalizer import from_bytes
 
+from fedart_nb.art.oddness import oddness
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Reading", "certain", "guess", "is_binary", "read_lines", "told", "votes"]
+__all__ = ["Reading", "certain", "guess", "is_binary", "read_lines", "told", "twice_encoded", "votes"]
 
 _SAMPLE_BYTES = 4096  # how much of a text is looked at to guess its encoding
 _MARKS = (  # longest first: the mark of UTF-32 begins with that of UTF-16
@@ -48,29 +49,6 @@ _NAMES = {
     "utf_16_le": "UTF-16",
     "utf_16_be": "UTF-16",
 }
-_LEVEL_ONE = {  # the first byte of the common characters in each encoding for East Asia
-    "cp932": ("euc_jp", range(0xB0, 0xD0)),
-    "euc_jp": ("euc_jp", range(0xB0, 0xD0)),
-    "gb18030": ("gb2312", range(0xB0, 0xD8)),
-    "big5": ("big5", range(0xA4, 0xC7)),
-    "cp949": ("euc_kr", range(0xB0, 0xC9)),
-}
-_WESTERN = frozenset("äöüßéèêëàâáãåæçñóôòõøúùûíìîïÄÖÜÉÈÊËÀÂÁÃÅÆÇÑÓÔÒÕØÚÙÛÍÌÎÏ")
-_LETTERS = {  # the letters beyond ASCII that an encoding was made for
-    "cp1250": frozenset("ěščřžýáíéúůňťďąćęłńóśźżőűľĺŕôäöüßăâîşţĚŠČŘŽÝÁÍÉÚŮŇŤĎĄĆĘŁŃÓŚŹŻŐŰĽĹŔÔÄÖÜĂÂÎŞŢ"),
-    "cp1254": frozenset("ıİşŞğĞçÇöÖüÜâîû"),
-    "cp1257": frozenset("āčēģīķļņšūžąęėįųõäöüĀČĒĢĪĶĻŅŠŪŽĄĘĖĮŲÕÄÖÜ"),
-}
-_LETTERS["iso8859_2"] = _LETTERS["cp1250"]
-_FREQUENT = {  # by script: the letters that most of a text is made of
-    "CYRILLIC": frozenset("оеаинтсрвлкмдпуяызбьгі"),
-    "GREEK": frozenset("αοιετσνηυρπκμλςωάέήίόύώγδ"),
-    "HEBREW": frozenset("אבגדהוזחטיכלמנסעפצקרשתםןךףץ"),
-    "ARABIC": frozenset("اليمونرتبةعدسفهكقحجأخشصطض"),
-}
-_SIGNS = frozenset("«»¿¡“”„‘’–—…·€°×½¼¾£§©®²³ªº¹´•™")
-_INSIDE_WORDS = frozenset("’‘·—")
-_RARITY = {"mac_roman": 0.05, "koi8_r": 0.05, "iso8859_15": 0.02, "iso8859_2": 0.05, "cp850": 0.1, "cp866": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +113,8 @@ def guess(data: bytes, *, likely: Counter[str] | None = None) -> Reading:
     ranked = sorted(readings, key=lambda r: (round(r[1], 1), -seen[r[0]], round(r[1], 2), order.index(r[0])))
     encoding, _, text = ranked[0]
     others: dict[str, str] = {}
-    for other, oddness, alternative in ranked[1:]:
-        if alternative != text and alternative not in others.values() and oddness <= ranked[0][1] + 1.0:
+    for other, strange, alternative in ranked[1:]:
+        if alternative != text and alternative not in others.values() and strange <= ranked[0][1] + 1.0:
             others[_NAMES[other]] = alternative
     return Reading(text, _NAMES[encoding], tuple(others.items())[:2])
 
@@ -147,8 +125,8 @@ def votes(texts: Iterable[bytes]) -> Counter[str]:
     for data in texts:
         readings = _readings(data)
         if readings:
-            best = min(oddness for _, oddness, _ in readings)
-            tally.update(encoding for encoding, oddness, _ in readings if oddness <= best + 0.1)
+            best = min(strange for _, strange, _ in readings)
+            tally.update(encoding for encoding, strange, _ in readings if strange <= best + 0.1)
     return tally
 
 
@@ -197,71 +175,21 @@ def _readings(data: bytes) -> list[tuple[str, float, str]]:
             text = data.decode(encoding)
         except UnicodeDecodeError:
             continue
-        readings.append((encoding, _oddness(text[:2000], encoding) + 0.2 * language.get(encoding, 0.5), text))
+        readings.append((encoding, oddness(text[:2000], encoding) + 0.2 * language.get(encoding, 0.5), text))
     return readings
 
 
-def _oddness(text: str, encoding: str) -> float:
-    """How unlike a person's text this is, for each letter that is not ASCII: 0 is fine, 1 and more is garbled."""
-    strange, foreign = 0.0, 0
-    words = text.split()
-    if encoding in {"gb18030", "big5", "cp932", "euc_jp"} and sum(_script(word[0]) == "CJK" for word in words) > 1:
-        strange += 0.5 * sum(ord(c) > 127 for c in text)  # Chinese and Japanese are written without spaces
-    for word in words:
-        scripts = {_script(c) for c in word if c.isalpha()}
-        foreign += sum(ord(c) > 127 for c in word)
-        strange += 4.0 * (len(scripts - {"CJK", "HIRAGANA", "KATAKANA", "HANGUL"}) > 1)
-        strange += sum(_strangeness(c, before, after, encoding) for c, before, after in _neighbours(word))
-    return _RARITY.get(encoding, 0.0) + strange / max(1, foreign)
+def twice_encoded(text: str) -> str | None:
+    """What was meant by a text that was saved as UTF-8, read as Windows-1252, and saved again; None for others.
 
-
-def _neighbours(word: str) -> Iterable[tuple[str, str, str]]:
-    padded = f" {word} "
-    return ((c, padded[i], padded[i + 2]) for i, c in enumerate(word) if ord(c) > 127)
-
-
-def _strangeness(c: str, before: str, after: str, encoding: str) -> float:
-    category, script = unicodedata.category(c), _script(c)
-    if category[0] == "C" or c == "\ufffd" or "\u2500" <= c <= "\u259f" or "\uff61" <= c <= "\uff9f":
-        return 4.0  # no letter, box drawing, half-width katakana
-    if encoding in _LEVEL_ONE or encoding.startswith("utf_16"):
-        squeezed = before.isascii() and before.isalpha() and after.isascii() and after.isalpha()
-        return _rareness(c, encoding) + 2.0 * squeezed
-    if category[0] != "L":
-        if c in _INSIDE_WORDS:
-            return 0.0
-        if before.isalpha() and (after.isalpha() or c not in "”’»“…"):
-            return 2.0
-        if after.isalpha() and c not in "“„«‘–”»¿¡":
-            return 2.0
-        return 0.0 if c in _SIGNS else 0.5
-    if c.isupper() and (before.islower() or (before.isupper() and after.islower())):
-        return 2.0
-    if script in _FREQUENT:
-        shouted = 0.2 if c.isupper() and before.isalpha() else 0.0
-        return shouted + (0.0 if c.lower() in _FREQUENT[script] else 0.3)
-    crowded = 0.3 if before.isalpha() and not before.isascii() else 0.0
-    if encoding in _LETTERS:
-        return crowded + (0.1 if c in _LETTERS[encoding] else 0.5)
-    return crowded + (0.0 if c in _WESTERN else 0.4)
-
-
-def _rareness(c: str, encoding: str) -> float:
-    if "\u3040" <= c <= "\u30ff":
-        return 0.0 if encoding in {"cp932", "euc_jp"} else 0.3
-    if "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uff60":
-        return 0.1  # punctuation and full-width letters
-    if encoding not in _LEVEL_ONE:  # UTF-16 without its mark is rare: only where all else is odder
-        return 0.3 + min(_rareness(c, other) for other in _LEVEL_ONE)
-    standard, common = _LEVEL_ONE[encoding]
+    >>> twice_encoded("rÃ¶ter Fuchs"), twice_encoded("röter Fuchs")
+    ('röter Fuchs', None)
+    """
     try:
-        return 0.2 if c.encode(standard)[0] in common else 1.0
-    except UnicodeEncodeError:
-        return 1.5
-
-
-def _script(c: str) -> str:
-    return unicodedata.name(c, "?").split(" ", 1)[0]
+        meant = text.encode("cp1252").decode("utf-8")
+    except UnicodeError:
+        return None
+    return meant if meant != text else None
 
 
 def told(reading: Reading, limit: int = 60) -> tuple[str, str]:

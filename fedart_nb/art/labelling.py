@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from fedart_nb.art.captions import CAPTION_LIMIT, CaptionFrom, Record, caption_from_name, cleaned, says_nothing, tidied
+from fedart_nb.art.encodings import twice_encoded
 from fedart_nb.art.names import Names
 from fedart_nb.art.problems import Problem, Unusable
 from fedart_nb.art.sidecars import assigned, is_sidecar_name, read_sidecars
@@ -194,6 +195,8 @@ class Labels:
         if removed:
             what = f"{removed} control character{'s were' if removed > 1 else ' was'}"
             tell(f"{what} taken out of its caption", "Check the text")
+        if meant := twice_encoded(text):
+            tell(f"its letters look garbled; perhaps “{meant[:60]}” is meant", "Write it again, and save it as UTF-8")
         if "\ufffd" in text:
             tell("letters of its caption were damaged before it came here (�)", "Write it again")
 

@@ -63,7 +63,7 @@ def merged(pictures: Sequence[Picture], problems: Sequence[Problem], found: Coll
 
 def _relabelled_by(there: Picture, again: Picture, *, fixed: bool) -> Picture:
     """A picture that is here and comes again: what tables and texts say now counts, a file name alone does not."""
-    if again.caption_from in _GIVEN or there.caption_from not in _GIVEN:
+    if again.caption_from in _GIVEN:
         there = replace(there, caption=again.caption, caption_from=again.caption_from)
     return replace(
         there,

@@ -37,7 +37,7 @@ def sample_infos() -> dict[str, SampleInfo]:
 @contextmanager
 def sample_folder(name: str) -> Iterator[Path]:
     """The folder of one sample artist, for as long as the context is open; raises `ArtError` for an unknown name."""
-    if name not in sample_infos():
+    if not isinstance(name, str) or name not in sample_infos():
         message = f"There is no sample art {name!r}; choose one of {', '.join(sample_infos())}."
         raise ArtError(message)
     with resources.as_file(resources.files("fedart_nb.art") / "samples" / name) as folder:

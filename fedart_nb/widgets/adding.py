@@ -34,10 +34,13 @@ def outcome(before: Any, after: Any) -> str:
     new = [picture for picture in after.pictures if picture.id not in old]
     kept = [picture for picture in after.pictures if picture.id in old]
     if not kept:
-        gone = "The sample art gave way" if not is_own(before) else f"{_pictures(len(old))} of before were replaced"
-        return f"{_pictures(len(after))} loaded. {gone}."
+        why = "The sample art gave way" if not is_own(before) else f"{_pictures(len(old))} of before were replaced"
+        return f"{_pictures(len(after))} loaded. {why}."
+    gone = len(old) - len(kept)
     renamed = sum(picture.caption != old[picture.id].caption for picture in kept)
     changes = [f"{_pictures(len(new))} added to {len(kept):,}" if new else "No new picture: all were here already"]
+    if gone:
+        changes = [f"{_pictures(len(after))} loaded; {_pictures(gone)} of before were replaced"]
     if renamed:
         changes.append(f"{renamed:,} caption{'s' if renamed > 1 else ''} changed")
     return f"{'; '.join(changes)}."

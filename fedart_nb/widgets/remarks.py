@@ -44,7 +44,8 @@ def remarks_table(problems: Iterable[Any]) -> str:
         for (reason, todo, left_out), group in list(groups.items())[:_SHOWN]
     ]
     title = remarks_title(problems)
-    table = parts.table(("File", "Row", "What was found", "What to do"), lines, caption=title, safe=True)
+    columns = ("File", "Row", "What was found", "What to do")
+    table = parts.table(columns, lines, caption="What was found in the files", safe=True)
     more = len(groups) - _SHOWN
     rest = f"<p>and {more:,} more; session.art.report() lists all of them.</p>" if more > 0 else ""
     unfolded = " open" if len(groups) <= _OPEN else ""

@@ -102,6 +102,13 @@ def test_a_reading_that_is_not_certain_names_the_other_one():
     assert "ršter Fuchs" in {text for _, text in guess("röter Fuchs".encode("mac_roman")).others}
 
 
+def test_letters_that_were_garbled_before_are_told(picture):
+    files = [("fox.png", picture(1)), ("owl.png", picture(2)), ("owl.txt", "wei�e Eule".encode())]
+    art = ArtSet.from_files([*files, ("fox.txt", "rÃ¶ter Fuchs".encode())], size_px=16)
+    assert "perhaps “röter Fuchs” is meant" in reasons(art)
+    assert "damaged before it came here" in reasons(art)
+
+
 def test_texts_that_say_nothing_are_told_and_the_name_is_taken(picture):
     files = [("fox.png", picture(1)), ("owl.png", picture(2)), ("cat.png", picture(3))]
     files += [("fox.txt", b" \n"), ("owl.txt", picture(4)), ("dog.txt", b"a dog"), ("README.txt", b"hello")]

@@ -215,6 +215,7 @@ def test_the_same_picture_is_recognised_by_its_content(drawn):
     assert len(drawn.session.art) == 10
     assert "the same picture as &#x27;3.png&#x27;, which is here already" in drawn._problems.value.lower()
     assert "all were here already" in drawn._outcome.value
+    assert drawn.session.art.pictures[3].caption == "3", "its name says no more than the other one"
 
 
 def test_captions_dropped_after_their_pictures_are_taken(drawn):
