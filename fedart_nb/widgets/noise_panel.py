@@ -174,7 +174,7 @@ class NoisePanel(Panel):
         spent = [(f"step {n}", cost) for n, cost in frame.spent]
         curve = spending(spent, width_in=5.6, trainings_are="tenths of the training").to_html() if spent else ""
         return (
-            f'<div class="fedart-row">{pictures}</div>{parts.facts(facts)}{parts.notice(frame.sentence)}{_seen(frame)}'
+            f'<h5>Drawn after training</h5><div class="fedart-row">{pictures}</div>{parts.facts(facts)}{parts.notice(frame.sentence)}{_seen(frame)}'
             f"{gradient_norms(frame.norms, clip_norm=frame.clip_norm, width_in=5.6).to_html()}{curve}"
         )
 
@@ -217,7 +217,8 @@ class NoisePanel(Panel):
         for epsilon, frame in sorted(frames.items()):
             sheet = self._drawn.setdefault((epsilon, own), self._draw(frame, own=own))
             which = f"{_named(epsilon).capitalize()}{', on your own art' if own else ''}"
-            sheets.append(f"<details><summary>{which}</summary>{sheet}</details>")
+            is_open = " open" if epsilon == self.epsilon and own == (epsilon in self.own) else ""
+            sheets.append(f"<details{is_open}><summary>{which}</summary>{sheet}</details>")
         return "".join(sheets)
 
 
@@ -236,7 +237,7 @@ def _seen(frame: NoiseFrame) -> str:
         ("picks it", f"out of {seen.candidates} in {_share(seen.picked)} of tries"),
         ("nobody can beat", _share(seen.bound)),
     ]
-    return f'<div class="fedart-row">{rebuilt}{parts.facts(told)}</div>'
+    return f'<h5>What others make of it</h5><div class="fedart-row">{rebuilt}{parts.facts(told)}</div>'
 
 
 def _share(value: float) -> str:
