@@ -174,7 +174,8 @@ class NoisePanel(Panel):
         spent = [(f"step {n}", cost) for n, cost in frame.spent]
         curve = spending(spent, width_in=5.6, trainings_are="tenths of the training").to_html() if spent else ""
         return (
-            f'<h5>Drawn after training</h5><div class="fedart-row">{pictures}</div>{parts.facts(facts)}{parts.notice(frame.sentence)}{_seen(frame)}'
+            f'<h5>Drawn after training</h5><div class="fedart-row">{pictures}</div>'
+            f"{parts.facts(facts)}{parts.notice(frame.sentence)}{_seen(frame)}"
             f"{gradient_norms(frame.norms, clip_norm=frame.clip_norm, width_in=5.6).to_html()}{curve}"
         )
 
@@ -206,7 +207,7 @@ class NoisePanel(Panel):
         return [("shown", str(self.value))] if self.value is not None else []
 
     def _static_body(self) -> str:
-        """Every ready-made frame, so that a page without a kernel shows them all."""
+        """The frame shown, and every ready-made one folded away, so that a page without a kernel has them all."""
         return self._folded(self.frames, own=False)
 
     def _static_own(self) -> str:
@@ -217,8 +218,9 @@ class NoisePanel(Panel):
         for epsilon, frame in sorted(frames.items()):
             sheet = self._drawn.setdefault((epsilon, own), self._draw(frame, own=own))
             which = f"{_named(epsilon).capitalize()}{', on your own art' if own else ''}"
-            is_open = " open" if epsilon == self.epsilon and own == (epsilon in self.own) else ""
-            sheets.append(f"<details{is_open}><summary>{which}</summary>{sheet}</details>")
+            sheets.append(f"<details><summary>{which}</summary>{sheet}</details>")
+            if epsilon == self.epsilon and own == (epsilon in self.own):
+                sheets.insert(0, sheet)
         return "".join(sheets)
 
 
