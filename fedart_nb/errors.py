@@ -3,6 +3,8 @@
     FedArtError
     ├── ArtError            a folder or picture cannot be used           → choose other files, or fix the one named
     ├── BackboneError       a diffusion pipeline cannot be used          → another folder or hub id
+    │   ├── BackboneBusy    other work has it, and rests             → end that work
+    │   └── BackboneTaken   other work took it while this one rested → start this work again
     ├── AdapterError        adapter and backbone do not fit              → train or load one made for this backbone
     ├── TrainingError       training cannot start or went wrong          → change the setting named
     ├── WireError           bytes that arrived are not what was promised → update both sides, or send again
@@ -31,7 +33,9 @@ __all__ = [
     "AdapterError",
     "ArtError",
     "AttackError",
+    "BackboneBusy",
     "BackboneError",
+    "BackboneTaken",
     "BudgetExceeded",
     "ConsentError",
     "FedArtError",
@@ -63,6 +67,20 @@ class ArtError(FedArtError):
 
 class BackboneError(FedArtError):
     """A diffusion pipeline cannot be loaded or is of an unknown family."""
+
+
+class BackboneBusy(BackboneError):
+    """Something else in this kernel uses the backbone and does not go on."""
+
+
+class BackboneTaken(BackboneError):
+    """Other work took the backbone while this one was paused."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"This work ({what}) was paused, and other work used the backbone meanwhile. Nothing that was saved is "
+            "lost; start it again."
+        )
 
 
 class AdapterError(FedArtError):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from ..diffusion.backbone import Backbone
+from ..diffusion.exclusive import gives_way
 from ..errors import AttackError
 from .frames import Clock, Frame, Outcome
 from .opened import opened, relative_distance
@@ -30,6 +31,7 @@ _EXPLAINED = 1e-3
 _EVERY = 10
 
 
+@gives_way
 def baseline(
     view: ServerView,
     backbone: Backbone,

@@ -31,6 +31,7 @@ from torch.nn import functional
 
 from ..cancelling import checkpoint
 from ..diffusion.backbone import Backbone
+from ..diffusion.exclusive import gives_way
 from ..diffusion.families import Conditioning
 from ..diffusion.process import Process, apart, coefficients
 from ..errors import AttackError
@@ -53,6 +54,7 @@ _FOUND = 1e-5
 _EXPLAINED = 1e-3
 
 
+@gives_way
 def exact(
     view: ServerView, backbone: Backbone, *, evaluations: int = 2500, budget_s: float = 120.0, seed: int = 0
 ) -> Iterator[Frame | Outcome]:

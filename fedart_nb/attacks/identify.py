@@ -16,6 +16,7 @@ from statistics import NormalDist
 import torch
 
 from ..diffusion.backbone import Backbone
+from ..diffusion.exclusive import gives_way
 from ..errors import AttackError
 from .frames import Clock, Frame, Outcome
 from .opened import opened
@@ -35,6 +36,7 @@ class Features:
     draws: int
 
 
+@gives_way
 def features_of(view: ServerView, backbone: Backbone, *, draws: int = 12, seed: int = 0) -> Iterator[Frame | Features]:
     """Compute them, with a frame for every few candidates: the slow part, shared by updates of one round."""
     yield from _features(view, backbone, Clock("identify", evaluations=_count(view), budget_s=math.inf), draws, seed)
@@ -86,6 +88,7 @@ def scores_of(view: ServerView, features: Features, seen: torch.Tensor) -> torch
     return scores
 
 
+@gives_way
 def identify(
     view: ServerView,
     backbone: Backbone,

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..diffusion.backbone import Backbone
+from ..diffusion.exclusive import gives_way
 from ..diffusion.families import Conditioning
 from ..errors import AttackError
 from .frames import Clock, Frame, Outcome
@@ -32,6 +33,7 @@ METHODS: tuple[Method, ...] = ("loss", "one_query", "gradient")
 _ALARM = 0.01
 
 
+@gives_way
 def membership(
     view: ServerView,
     backbone: Backbone,

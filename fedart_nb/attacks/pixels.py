@@ -24,6 +24,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..diffusion.backbone import Backbone
+from ..diffusion.exclusive import gives_way
 from ..diffusion.families import Conditioning
 from ..diffusion.training import TrainConfig, draws_of
 from ..errors import AttackError
@@ -95,6 +96,7 @@ def rows_of(view: ServerView, backbone: Backbone) -> Rows:
     return Rows(torch.cat(picture), torch.cat(eps), torch.cat(t), Conditioning.cat(rows), n)
 
 
+@gives_way
 def pixels(
     view: ServerView,
     backbone: Backbone,

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 
 from ..diffusion.backbone import Backbone
+from ..diffusion.exclusive import gives_way
 from ..diffusion.families import Conditioning
 from .frames import Clock, Frame, Outcome
 from .opened import Opened, opened, relative_distance
@@ -26,6 +27,7 @@ _STRENGTHS = (0.02, 0.05, 0.1, 0.15, 0.22, 0.3, 0.4, 0.5)  # shares of the sched
 _EXPLAINED = 0.5
 
 
+@gives_way
 def prior(
     view: ServerView,
     backbone: Backbone,

@@ -22,6 +22,7 @@ from ..errors import AdapterError
 from ..files import user_path, write_file
 from ..tensor_format import DamagedTensors, TensorFile, bounded_json
 from .adapter_names import check_factors, exactly, foreign, modules_of
+from .adapter_network import clean_afterwards, refuse_if_busy
 from .backbone import Backbone
 from .cores import CORE_NAME, Between, Core, seed_of
 from .families import ATTENTION, ATTENTION_AND_UP_CONVOLUTIONS, FAMILIES
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 _MAX_RANK = 128
+_MOST_WEIGHT = 1e4
 _SHA256_LENGTH = 64
 #: So many places of a caption's embeddings a style token may take.
 MOST_TOKENS = 64
@@ -284,20 +286,19 @@ def initial_adapter(backbone: Backbone, config: AdapterConfig | None = None, *, 
         return _initial_core(backbone, config, config.core_seed)
     config = replace(config, targets=config.targets or backbone.family.targets)
     with backbone.lock, torch.random.fork_rng(devices=[]):
-        _refuse_if_busy(backbone)
+        refuse_if_busy(backbone)
         torch.manual_seed(seed)
-        _add(backbone, "initial", config, list(_matching(backbone, config.targets)))
-        try:
+        modules = list(_matching(backbone, config.targets))
+        with clean_afterwards(backbone):
+            _add(backbone, "initial", config, modules)
             return read_adapter(backbone, "initial", config)
-        finally:
-            backbone.denoiser.delete_adapters("initial")
 
 
 def _initial_core(backbone: Backbone, config: AdapterConfig, seed: int) -> Adapter:
     """R of zeros; on attention alone unless `targets` says otherwise, and on linear layers in any case."""
     targets = config.targets or (ATTENTION if backbone.family.denoiser == "unet" else backbone.family.targets)
     with backbone.lock:
-        _refuse_if_busy(backbone)
+        refuse_if_busy(backbone)
         modules = _matching(backbone, targets)
     for name, module in modules.items():
         if not isinstance(module, torch.nn.Linear):
@@ -332,29 +333,27 @@ def attached(
     """
     names: list[str] = []
     with backbone.lock:
-        denoiser = backbone.denoiser
-        _refuse_if_busy(backbone)
-        try:
+        refuse_if_busy(backbone)
+        with clean_afterwards(backbone):
+            denoiser = backbone.denoiser
             for index, (adapter, weight) in enumerate(adapters):
+                check_fits(backbone, adapter)  # all of them, before the first is attached
+                number("An adapter's weight", weight, -_MOST_WEIGHT, _MOST_WEIGHT, AdapterError)
                 names.append(f"adapter_{index}")
+            for index, (name, (adapter, weight)) in enumerate(zip(names, adapters, strict=True)):
                 if adapter.core is not None and index == trainable:
-                    _load_core(backbone, names[-1], adapter, adapter.core)
+                    _load_core(backbone, name, adapter, adapter.core)
                 else:
-                    _load(backbone, names[-1], adapter.expanded())
+                    _load(backbone, name, adapter.expanded())
                 if adapter.token is not None:
                     token = torch.tensor(adapter.token, device=backbone.device)
-                    backbone.tokens[names[-1]] = torch.nn.Parameter(token, index == trainable), weight
+                    backbone.tokens[name] = torch.nn.Parameter(token, index == trainable), weight
             if names:
-                denoiser.set_adapters(names, [weight for _, weight in adapters])
+                denoiser.set_adapters(names, [float(weight) for _, weight in adapters])
             for key, parameter in denoiser.named_parameters():
                 learns = trainable is not None and f".adapter_{trainable}." in key
                 parameter.requires_grad_(learns and (adapters[trainable or 0][0].core is None or ".core." in key))
             yield names
-        finally:
-            backbone.tokens.clear()
-            if names:
-                denoiser.delete_adapters([name for name in names if name in getattr(denoiser, "peft_config", {})])
-            denoiser.requires_grad_(False)
 
 
 @contextmanager
@@ -431,14 +430,6 @@ def _load_core(backbone: Backbone, name: str, adapter: Adapter, core: Core) -> N
     for module in core.shapes:
         layer = backbone.denoiser.get_submodule(module)
         layer.lora_B[name] = Between(layer.lora_B[name], adapter.tensors[f"{module}{CORE_NAME}"])
-
-
-def _refuse_if_busy(backbone: Backbone) -> None:
-    if getattr(backbone.denoiser, "peft_config", None):
-        raise AdapterError(
-            f"{backbone.name!r} is busy: another generator of this kernel has its adapters attached. "
-            "Run it to its end, or close it, first."
-        )
 
 
 def _matching(backbone: Backbone, targets: str) -> dict[str, Any]:

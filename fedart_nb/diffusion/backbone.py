@@ -22,6 +22,7 @@ from .. import settings
 from ..cancelling import checkpoint
 from ..errors import BackboneError
 from ..files import user_path
+from .exclusive import Exclusive
 from .families import Conditioning, Family, family_of
 from .process import Process, process_of
 from .words import Lexicon, Understood
@@ -43,7 +44,8 @@ class Backbone:
         pipeline: the plain diffusers pipeline underneath; nothing of it is subclassed or patched.
         name: folder name or hub id, for people.
         family: what is particular to its kind of pipeline (`families.py`).
-        lock: held while adapters are attached, so that two jobs never train on one network at once.
+        lock: held while adapters are attached, so that two jobs never train on one network at once; paused work gives
+            way (`exclusive.py`).
         tokens: style tokens, (k, width), and weights of the adapters that are attached now, by their names.
 
     Example:
@@ -56,7 +58,7 @@ class Backbone:
         self.family: Family = family_of(type(pipeline).__name__, name)
         self.pipeline = pipeline
         self.name = name
-        self.lock = threading.RLock()
+        self.lock = Exclusive()
         step_px = self.family.size_step_px(pipeline)
         if size_px is not None and (size_px < step_px or size_px % step_px):
             raise BackboneError(f"size_px is {size_px}; {name!r} works at multiples of {step_px} px.")

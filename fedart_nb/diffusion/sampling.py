@@ -24,10 +24,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import BackboneError
+from ..arguments import number, texts, whole, whole_numbers
+from ..errors import BackboneError, BackboneTaken
 from ..events import Sampled, SampleStep
 from .adapters import Adapter, attached, detached
 from .backbone import Backbone
+from .exclusive import GAVE_WAY, gives_way
 from .families import Conditioning
 
 __all__ = ["ANCHOR", "Anchor", "anchor_of", "draw", "latent_colours", "sample"]
@@ -59,6 +61,7 @@ def anchor_of(backbone: Backbone) -> Anchor | None:
     return ANCHOR if backbone.name == "embedded" else None
 
 
+@gives_way
 def sample(
     backbone: Backbone,
     prompts: Sequence[str],
@@ -89,7 +92,8 @@ def sample(
     Raises:
         BackboneError: numbers that do not fit.
     """
-    prompts, seeds = list(prompts), [int(seed) for seed in seeds]
+    prompts = list(texts("prompts", prompts, BackboneError))
+    seeds = list(whole_numbers("seeds", seeds, -(2**63), 2**64 - 1, BackboneError))
     if len(prompts) == 1:
         prompts *= len(seeds)
     if len(seeds) == 1:
@@ -100,46 +104,86 @@ def sample(
         )
     steps = backbone.steps_and_guidance[0] if steps is None else steps
     guidance = backbone.steps_and_guidance[1] if guidance is None else guidance
-    if not 1 <= steps <= 200:
-        raise BackboneError(f"steps is {steps}; expected 1 to 200 (20 is plenty).")
+    steps = whole("steps", steps, 1, 200, BackboneError, hint="20 is plenty.")
+    guidance = number("guidance", guidance, 0.0, 1000.0, BackboneError)
+    preview_every = whole("preview_every", preview_every, 0, 200, BackboneError)
     started = time.monotonic()
-    shape = (1, *backbone.latent_shape)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    with torch.no_grad(), attached(backbone, adapters):
+    drawing = _Drawing(backbone, prompts, seeds, steps, guidance, anchor)
+    while drawing.pictures is None:
+        try:
+            with attached(backbone, adapters):
+                anchored = min(1.0, sum(abs(weight) for _, weight in adapters))
+                for index in drawing.steps_left(anchored):
+                    due = preview_every and index % preview_every == 0 and index < steps
+                    yield SampleStep(index, steps, latent_colours(drawing.x) if due else None)
+                drawing.pictures = backbone.decode(drawing.x)
+        except BackboneTaken:  # paused, and other work came: go on from the last step
+            yield GAVE_WAY
+    yield Sampled(drawing.pictures, tuple(prompts), tuple(seeds), time.monotonic() - started)
+
+
+class _Drawing:
+    """Pictures on their way from noise: what is known between two steps, and the step.
+
+    Attributes:
+        x: noisy latents, (n, c, h, w).
+        pictures: uint8 (n, h, w, 3), at the end.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        backbone: Backbone,
+        prompts: list[str],
+        seeds: list[int],
+        steps: int,
+        guidance: float,
+        anchor: Anchor | None,
+    ) -> None:
+        self.backbone, self.guidance, self.anchor = backbone, guidance, anchor
+        self.pictures: NDArray[np.uint8] | None = None
+        self._done = 0
+        shape = (1, *backbone.latent_shape)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         scheduler = type(backbone.pipeline.scheduler).from_config(backbone.pipeline.scheduler.config)
         backbone.family.set_timesteps(backbone.pipeline, scheduler, steps, backbone.latent_shape, backbone.device)
-        extra = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
+        takes_noise = "generator" in inspect.signature(scheduler.step).parameters
+        self._scheduler, self._extra = scheduler, {"generator": generators} if takes_noise else {}
         x = torch.cat([torch.randn(shape, generator=g, dtype=backbone.dtype) for g in generators]).to(backbone.device)
-        x = x * getattr(scheduler, "init_noise_sigma", 1.0)  # flow-matching schedulers begin at unit noise
+        self.x = x * getattr(scheduler, "init_noise_sigma", 1.0)  # flow-matching schedulers begin at unit noise
         told = backbone.embed(prompts)
         if told.guidance is not None:
             told = replace(told, guidance=torch.full_like(told.guidance, guidance))
-        guided = guidance > 1 and not backbone.family.guidance_is_told
-        if guided:
-            untold = backbone.embed([""] * len(prompts))
-            told = Conditioning.cat([untold, told])
-        anchored = min(1.0, sum(abs(weight) for _, weight in adapters)) if anchor and guided else 0.0
-        for index, t in enumerate(scheduler.timesteps, start=1):
-            both = torch.cat([x, x]) if guided else x
-            both = scheduler.scale_model_input(both, t) if hasattr(scheduler, "scale_model_input") else both
-            predicted = backbone.predict(both, t, told)
-            if guided:
-                without, with_text = predicted.chunk(2)
-                predicted = without + guidance * (with_text - without)
-                if anchor and anchored:
-                    is_early = float(t) > anchor.until * scheduler.config.num_train_timesteps
-                    with detached(backbone):
-                        if is_early:
-                            bare, bare_with_text = backbone.predict(both, t, told).chunk(2)
-                            predicted = predicted + anchored * anchor.caption * (bare_with_text - bare)
-                        else:
-                            bare = backbone.predict(both[: len(x)], t, untold)
-                            predicted = predicted + anchored * anchor.style * (without - bare)
-            x = scheduler.step(predicted, t, x, return_dict=False, **extra)[0]
-            due = preview_every and index % preview_every == 0 and index < steps
-            yield SampleStep(index, steps, latent_colours(x) if due else None)
-        pictures = backbone.decode(x)
-    yield Sampled(pictures, tuple(prompts), tuple(seeds), time.monotonic() - started)
+        self._guided = guidance > 1 and not backbone.family.guidance_is_told
+        self._untold = backbone.embed([""] * len(prompts)) if self._guided else None
+        self._told = told if self._untold is None else Conditioning.cat([self._untold, told])
+
+    def steps_left(self, anchored: float) -> Iterator[int]:
+        """Take the steps that are left, within `attached`; yields the number of each, from 1."""
+        for t in self._scheduler.timesteps[self._done :]:
+            self._step(t, anchored if self.anchor and self._guided else 0.0)
+            self._done += 1
+            yield self._done
+
+    @torch.no_grad()
+    def _step(self, t: torch.Tensor, anchored: float) -> None:
+        scheduler, backbone, anchor, x = self._scheduler, self.backbone, self.anchor, self.x
+        both = torch.cat([x, x]) if self._guided else x
+        both = scheduler.scale_model_input(both, t) if hasattr(scheduler, "scale_model_input") else both
+        predicted = backbone.predict(both, t, self._told)
+        if self._untold is not None:
+            without, with_text = predicted.chunk(2)
+            predicted = without + self.guidance * (with_text - without)
+            if anchor and anchored:
+                is_early = float(t) > anchor.until * scheduler.config.num_train_timesteps
+                with detached(backbone):
+                    if is_early:
+                        bare, bare_with_text = backbone.predict(both, t, self._told).chunk(2)
+                        predicted = predicted + anchored * anchor.caption * (bare_with_text - bare)
+                    else:
+                        bare = backbone.predict(both[: len(x)], t, self._untold)
+                        predicted = predicted + anchored * anchor.style * (without - bare)
+        self.x = scheduler.step(predicted, t, x, return_dict=False, **self._extra)[0]
 
 
 def draw(

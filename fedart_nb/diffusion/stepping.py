@@ -33,7 +33,7 @@ def stepper(
     pictures: int,
     batch: int,
     draw: Callable[[], torch.Tensor],
-    max_grad_norm: float,
+    max_grad_norm: float | None,
     private: PrivateTraining | None,
     canaries: Canaries | None = None,
 ) -> Iterator[Stepper]:
@@ -41,7 +41,7 @@ def stepper(
 
     Args:
         draw: the plain step's pictures, as indices; private steps draw a Poisson sample of their own.
-        max_grad_norm: clips the plain step's whole gradient; private steps clip every picture's.
+        max_grad_norm: clips the plain step's whole gradient, None does not; private steps clip every picture's.
         canaries: of an audit.
     """
     half = backbone.dtype == torch.float16
@@ -53,7 +53,8 @@ def stepper(
             loss = losses(draw()).mean()
             scaler.scale(loss).backward()
             scaler.unscale_(optimiser)
-            torch.nn.utils.clip_grad_norm_(list(learning.values()), max_grad_norm)
+            if max_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_(list(learning.values()), max_grad_norm)
             scaler.step(optimiser)
             scaler.update()
             return float(loss.detach()), None

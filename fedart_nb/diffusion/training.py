@@ -6,9 +6,10 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 
 from .. import settings
-from ..errors import FedArtError, TrainingError
+from ..arguments import number, plain, whole
+from ..errors import BackboneTaken, FedArtError, TrainingError
 from ..events import Step, Trained
 from ..files import private_folder, user_path, write_private
 from ..privacy.ledger import Ledger
@@ -29,6 +31,7 @@ from .adapters import STYLE_TOKEN, Adapter, AdapterConfig, attached, initial_ada
 from .apart import Apart
 from .backbone import Backbone
 from .cores import tensor_name
+from .exclusive import GAVE_WAY, gives_way
 from .families import Conditioning
 from .latents import LatentSet
 from .optimisers import moments_of, optimiser_of, restore
@@ -55,13 +58,23 @@ _FEW_POSITIONS = 1024
 #: Embeddings are of order one, and LoRA's factors far smaller.
 _TOKEN_RATE = 3.0
 _MOST_TOKENS = 64
+#: Latents and noise are of order one: who draws nothing at all has a loss of about two.
+_EXPLODED = 100.0
+_FEW = 4
 
-_LIMITS = (
+_WHOLE = (
     ("steps", 1, 100_000),
     ("batch", 1, 1024),
+    ("warmup", 0, 100_000),
+    ("validate_every", 0, 100_000),
+    ("style_tokens", 0, _MOST_TOKENS),
+)
+_NUMBERS = (
     ("learning_rate", 1e-8, 1.0),
+    ("caption_dropout", 0.0, 1.0),
     ("timestep_shift", 0.1, 20.0),
     ("emphasis", 0.1, 3.0),
+    ("apart", 0.0, 1000.0),
 )
 
 
@@ -70,7 +83,8 @@ class TrainConfig:
     """How to train. `seed=None` takes noise, timesteps and order from the operating system's entropy.
 
     `learning_rate` suits small UNets (about ten times what Stable Diffusion wants); `validate_every` counts steps, 0
-    never. `caption_dropout` keeps classifier-free guidance alive. `timestep_shift` above 1 draws more of the timesteps
+    never. `max_grad_norm` is the longest that a step's gradient may be, None clips nothing. `caption_dropout` keeps
+    classifier-free guidance alive. `timestep_shift` above 1 draws more of the timesteps
     near pure noise, where ground and palette are decided (Esser et al. 2403.03206, section 5.3.2). `eight_bit` keeps
     the optimiser's moments in 8 bits (an extra: `pip install "fedart-nb[8bit]"`). `emphasis` makes the finished
     adapter so many times as strong as it was trained (its alpha grows): a few hundred steps end on the way to a hand,
@@ -86,7 +100,7 @@ class TrainConfig:
     learning_rate: float = 3e-3
     warmup: int = 5
     caption_dropout: float = 0.1
-    max_grad_norm: float = 1.0
+    max_grad_norm: float | None = 1.0
     validate_every: int = 20
     seed: int | None = None
     eight_bit: bool = False
@@ -96,18 +110,24 @@ class TrainConfig:
     style_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in _LIMITS:
-            value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and low <= value <= high):
-                raise TrainingError(f"{name} is {value!r}; expected a number from {low} to {high}.")
-        if not 0 <= self.apart <= 1000:
-            raise TrainingError(f"apart is {self.apart!r}; expected a number from 0 to 1000.")
-        if not (isinstance(self.style_tokens, int) and 0 <= self.style_tokens <= _MOST_TOKENS):
-            raise TrainingError(
-                f"style_tokens is {self.style_tokens!r}; expected a whole number from 0 to {_MOST_TOKENS}."
-            )
-        if not 0 <= self.caption_dropout < 1:
+        for name, low, high in _WHOLE:
+            object.__setattr__(self, name, whole(name, getattr(self, name), low, high, TrainingError))
+        for name, lowest, highest in _NUMBERS:
+            object.__setattr__(self, name, number(name, getattr(self, name), lowest, highest, TrainingError))
+        if self.caption_dropout >= 1:
             raise TrainingError(f"caption_dropout is {self.caption_dropout!r}; expected 0 or more and less than 1.")
+        if self.seed is not None:
+            object.__setattr__(self, "seed", whole("seed", self.seed, -(2**63), 2**64 - 1, TrainingError))
+        longest = plain(self.max_grad_norm)
+        if longest is not None and not (type(longest) in (int, float) and longest > 0):
+            raise TrainingError(
+                f"max_grad_norm is {self.max_grad_norm!r}; expected the longest that a step's gradient may be, above 0 "
+                "(1 suits most), or None to clip nothing."
+            )
+        object.__setattr__(self, "max_grad_norm", longest)
+        if type(plain(self.eight_bit)) is not bool:
+            raise TrainingError(f"eight_bit is {self.eight_bit!r}; expected True or False.")
+        object.__setattr__(self, "eight_bit", plain(self.eight_bit))
 
     @classmethod
     def of_round(cls, *, steps: int, batch: int, learning_rate: float, seed: int | None = None) -> TrainConfig:
@@ -190,6 +210,7 @@ class TrainState:
             raise TrainingError(f"Cannot resume from {str(path)!r} ({type(error).__name__}); start anew.") from error
 
 
+@gives_way
 def train(
     backbone: Backbone,
     data: LatentSet,
@@ -211,7 +232,8 @@ def train(
     The loss is the backbone's own denoising objective. `frozen` adapters act but do not learn. On a processor that
     multiplies bfloat16 itself (`settings.fast_bfloat16`) the steps' products are taken in that type; adapter, loss,
     optimiser and validation stay in float32. Closing the generator
-    between two steps leaves the backbone clean; the last `Step.state` resumes exactly where it stopped.
+    between two steps leaves the backbone clean; the last `Step.state` resumes exactly where it stopped. While nobody
+    resumes the generator other work may use the backbone; the next step then goes on from the last one.
 
     Args:
         data: cached pictures to learn from.
@@ -252,29 +274,84 @@ def train(
         style_tokens=config.style_tokens,
     )
     adapter = resume.adapter if resume else start or initial_adapter(backbone, AdapterConfig())
+    _emphasised(adapter, config.emphasis)  # an alpha that is too large is found now, not when all is trained
     if config.style_tokens:
         adapter = _with_token(adapter, config.style_tokens, data)
     if ledger is not None and private is not None:
         steps = max(1, config.steps - (resume.step if resume else 0))
         _pay(ledger, private, adapter, pictures=len(data), batch=config.batch, steps=steps, purpose=(purpose, leaves))
-    generator = _generator_of(resume, config.seed)
+    part = _Part(
+        backbone,
+        data,
+        config,
+        frozen,
+        held_out,
+        private,
+        canaries,
+        factors,
+        adapter,
+        _generator_of(resume, config.seed),
+    )
+    state, after = resume, resume.loss_before if resume else None
+    while state is None or state.step < config.steps:
+        taken = _steps(part, state)
+        try:
+            for event in taken:
+                state, after = event.state, event.held_out_loss if event.held_out_loss is not None else after
+                yield event
+        except BackboneTaken:  # paused, and other work came: go on from the last step when somebody asks for the next
+            taken.close()
+            yield GAVE_WAY
+        finally:
+            taken.close()
+    step, before, spent = state.step, state.loss_before, state.seconds
+    after = _loss_handed_out(state.adapter, backbone, held_out, frozen, config, before if after is None else after)
+    if after is not None:
+        _refuse_explosion(after, step, config)
+    yield Trained(_emphasised(state.adapter, config.emphasis), step, before, after, spent)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What the steps of one training have in common, however often it is paused for other work."""
+
+    backbone: Backbone
+    data: LatentSet
+    config: TrainConfig
+    frozen: Sequence[tuple[Adapter, float]]
+    held_out: LatentSet | None
+    private: PrivateTraining | None
+    canaries: Canaries | None
+    factors: Factors
+    adapter: Adapter
+    generator: torch.Generator
+
+
+def _steps(part: _Part, resume: TrainState | None) -> Generator[Step, None, None]:
+    """Steps from where training stands, with the adapter attached meanwhile."""
+    backbone, data, config, generator = part.backbone, part.data, part.config, part.generator
+    adapter = resume.adapter if resume else part.adapter
+    if resume:
+        generator.set_state(resume.generator)
     with ExitStack() as undo:
-        names = undo.enter_context(attached(backbone, [*frozen, (adapter, 1.0)], trainable=len(frozen)))
+        names = undo.enter_context(attached(backbone, [*part.frozen, (adapter, 1.0)], trainable=len(part.frozen)))
         half = undo.enter_context(_quick(backbone))
         denoiser = backbone.denoiser
         whole = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
-        learning = private.learning(whole) if private is not None else learning_factors(whole, factors)
+        private = part.private
+        learning = private.learning(whole) if private is not None else learning_factors(whole, part.factors)
         token = backbone.tokens[names[-1]][0] if config.style_tokens else None
         spoken = {} if token is None else {STYLE_TOKEN: token}
         groups = [list(group.values()) for group in (learning, spoken) if group]
         optimiser = optimiser_of(groups, learning_rate=config.learning_rate, eight_bit=config.eight_bit)
         if resume:
             _restore(optimiser, resume)
+        held_out = part.held_out
         spent, step = (resume.seconds, resume.step) if resume else (0.0, 0)
-        before = after = resume.loss_before if resume else (_loss_now(backbone, held_out) if held_out else None)
+        before = resume.loss_before if resume else (_loss_now(backbone, held_out) if held_out else None)
         last = time.monotonic()
         denoiser.train()
-        keep_apart = Apart(frozen, learning, name=names[-1], strength=config.apart)
+        keep_apart = Apart(part.frozen, learning, name=names[-1], strength=config.apart)
 
         def losses(index: torch.Tensor) -> torch.Tensor:
             with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
@@ -290,33 +367,35 @@ def train(
                 draw=lambda: torch.randperm(len(data), generator=generator)[: config.batch],
                 max_grad_norm=config.max_grad_norm,
                 private=private,
-                canaries=canaries,
+                canaries=part.canaries,
             )
         )
         while step < config.steps:
             for group, times in zip(optimiser.param_groups, (1.0, _TOKEN_RATE), strict=False):
                 group["lr"] = config.learning_rate * times * _schedule(step, config)
             value, norms = take_step(losses)
-            if not math.isfinite(value) and (norms is None or norms.values):  # an empty sample has no loss
-                raise TrainingError(
-                    f"The loss became {value} at step {step + 1}. Lower the learning rate ({config.learning_rate:g})."
-                )
             step += 1
+            if norms is None or norms.values:  # an empty sample has no loss
+                _refuse_explosion(value, step, config)
             due = config.validate_every and (step % config.validate_every == 0 or step == config.steps)
             checked = _loss_now(backbone, held_out) if held_out and due else None
-            after = checked if checked is not None else after
-            spent, last = spent + time.monotonic() - last, time.monotonic()
+            if checked is not None or step == config.steps:  # what the last step did, no later loss shows
+                _refuse_explosion(checked if checked is not None else _glance(backbone, data), step, config)
             adapter = _snapshot(adapter, whole, names[-1], token)
             kept = moments_of(optimiser), generator.get_state()
+            spent += time.monotonic() - last
             state = TrainState(adapter, config, step, *kept, before, spent, private)
             yield Step(step, config.steps, value - keep_apart.last, checked, spent, state, norms)
-    yield Trained(
-        _emphasised(adapter, config.emphasis),
-        step,
-        before,
-        _loss_handed_out(adapter, backbone, held_out, frozen, config, after),
-        spent,
-    )
+            last = time.monotonic()  # what others do with the step is no training
+
+
+def _refuse_explosion(loss: float, step: int, config: TrainConfig) -> None:
+    """Raise TrainingError for a loss that is no number, or far beyond what drawing nothing at all would have."""
+    if not (math.isfinite(loss) and loss < _EXPLODED):
+        raise TrainingError(
+            f"The loss became {loss:.3g} at step {step}: training went out of control. What you had before is kept. "
+            f"Start again with a lower learning rate ({config.learning_rate:g} was too high)."
+        )
 
 
 def _state_of(tensor: torch.Tensor) -> torch.Tensor:
@@ -394,6 +473,13 @@ def _pay(
     ledger.spend(mechanism, purpose=purpose[0], record=record)
 
 
+@torch.no_grad()
+def _glance(backbone: Backbone, data: LatentSet) -> float:
+    """The loss on a few pictures at one noise each: enough to see whether an adapter is still sane."""
+    few = LatentSet(data.latents[:_FEW], data.embeddings[:_FEW], data.empty, data.ids[:_FEW])
+    return _loss_now(backbone, few, 1)
+
+
 @contextmanager
 def _quick(backbone: Backbone) -> Iterator[bool]:
     """Ready the denoiser for fast steps, and put it back as it was; yields whether they may compute in bfloat16.
@@ -413,9 +499,14 @@ def _quick(backbone: Backbone) -> Iterator[bool]:
             before = dict(getattr(denoiser, "attn_processors", {}))
             small = math.prod(backbone.latent_shape[1:]) <= _FEW_POSITIONS
             if small and before and all(type(p) is AttnProcessor2_0 for p in before.values()):
+                undo.enter_context(backbone.lock.undoing(partial(_put_processors, denoiser, before)))
                 denoiser.set_attn_processor(AttnProcessor())
-                undo.callback(lambda: denoiser.set_attn_processor(before))
         yield half
+
+
+def _put_processors(denoiser: Any, before: Mapping[str, Any]) -> None:
+    if getattr(denoiser, "attn_processors", None) != before:
+        denoiser.set_attn_processor(dict(before))
 
 
 def _snapshot(
