@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from .errors import FedArtError
 
-__all__ = ["number", "plain", "texts", "whole", "whole_numbers"]
+__all__ = ["number", "plain", "plain_fields", "texts", "whole", "whole_numbers"]
 
 _Error = TypeVar("_Error", bound=FedArtError)
 
@@ -25,6 +26,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, (int, float)) and type(value) not in (int, float, bool):  # numpy's float64 is a float
         return float(value) if isinstance(value, float) else int(value)
     return value
+
+
+def plain_fields(value: Any) -> None:
+    """Exchange numpy and torch scalars in a dataclass's own fields for Python's; for `__post_init__`."""
+    for field in fields(value):
+        given = getattr(value, field.name)
+        if (kept := plain(given)) is not given:
+            object.__setattr__(value, field.name, kept)
 
 
 def whole(name: str, value: Any, low: int, high: int, error: type[_Error], *, hint: str = "") -> int:

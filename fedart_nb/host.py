@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .admission import Admission, Guest, Ticket
+from .arguments import texts
 from .cancelling import abandonable
 from .consent import Question
 from .diffusion import Adapter, AdapterConfig, Backbone, initial_adapter
@@ -227,7 +228,7 @@ class Host:
             server_rate=server_rate,
             weighting=weighting,
             q=q,
-            metrics=tuple(sorted(metrics)),
+            metrics=tuple(sorted(texts("metrics", metrics, RoundError))),
             nonce=secrets.token_hex(16),
             rank=first.config.rank,
             alpha=first.config.alpha,

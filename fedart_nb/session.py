@@ -250,6 +250,9 @@ class Session:
         session folder every `config.validate_every` steps and where training is stopped, so that it also survives a
         kernel restart: pass `resume=session.resumable`, and `config` only for another number of steps.
 
+        The adapter that was there before is kept (`former_adapters`, `take_former_back`). Training that goes out of
+        control ends with an error and replaces nothing.
+
         `privacy` trains with noise, as is wise for an adapter that will be handed on, and pays from a ledger of its own
         before the first step; what is resumed pays for the steps that are left, with the noise that it began with.
         """
@@ -290,13 +293,40 @@ class Session:
                         self.store.save_training(event.state, or_tell=True)
                 else:
                     unfinished = None
-                    self.personal = event.adapter
-                    self.store.save_adapter("personal", event.adapter)
+                    self._replace_personal(event.adapter)
                     self.store.forget_training()
                 yield event
+        except TrainingError:
+            unfinished = None  # what went out of control is not worth going on from
+            raise
         finally:
             if unfinished is not None:
                 self.store.save_training(unfinished)
+
+    @property
+    def former_adapters(self) -> tuple[Adapter, ...]:
+        """The personal adapters that training replaced, at most five, the newest last."""
+        return tuple(self.store.former_adapters())
+
+    def take_former_back(self) -> Adapter:
+        """Make the personal adapter that was replaced last the personal one again; the present one is kept as former.
+
+        Raises:
+            TrainingError: none was replaced.
+        """
+        former = self.store.former_adapters()
+        if not former:
+            raise TrainingError("There is no former adapter: training has not replaced one in this session's folder.")
+        self._replace_personal(former[-1])
+        self.store.forget_former(former[-1])
+        return former[-1]
+
+    def _replace_personal(self, adapter: Adapter) -> None:
+        """Save a personal adapter; the one that was there is kept, so that nothing is lost by training again."""
+        if self.personal is not None and self.personal.digest != adapter.digest:
+            self.store.keep_former(self.personal)
+        self.store.save_adapter("personal", adapter)
+        self.personal = adapter
 
     def ledger(self, room: str | None = None, *, unit: Unit | None = None) -> Ledger:
         """What was spent in a room, the one that this session is in by default ("personal": for personal adapters).

@@ -3,6 +3,7 @@
 session.json             whose folder it is         identity.key       the signing key
 room.json                the room it is in          consent.jsonl      receipts, with consent.key
 personal/ shared/        the two adapters           personal.state     unfinished training
+former/                  personal adapters that training replaced, the last five
 rounds/                  secrets, what was said, the update that waits     ledgers/   what was spent
 notes.jsonl              looks at updates           without-me.safetensors   one's own share of the shared adapter
 """
@@ -14,6 +15,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -52,9 +54,11 @@ _DAMAGE = (
 )
 #: What belongs to an identity, and means nothing to a new one.
 _OF_IDENTITY = ("consent.jsonl", "ledgers", "rounds")
+#: So many personal adapters that training replaced are kept.
+_FORMER = 5
 _WITHOUT_ME = "without-me.safetensors"
 _FILES = ("identity.key", "room.json", "consent.jsonl", "consent.key", "personal.state", "notes.jsonl", _WITHOUT_ME)
-_FOLDERS = ("personal", "shared", "rounds", "rooms", "rosters", "ledgers", "privacy", "consent")
+_FOLDERS = ("personal", "former", "shared", "rounds", "rooms", "rosters", "ledgers", "privacy", "consent")
 
 _ROOM_LOST = (
     "The session does not know any more what it did in that room: join with the invite link again, and compare the "
@@ -133,6 +137,28 @@ class SessionStore:
         """Save it for this user alone; when that fails, the former one is whole."""
         folder = private_folder(self.folder / kind)
         write_private(folder / Adapter.FILE_NAME, adapter.to_bytes())
+
+    def former_adapters(self) -> list[Adapter]:
+        """The personal adapters that training replaced, the newest last; damaged ones are set aside."""
+        found = []
+        for path in sorted((self.folder / "former").glob("*.safetensors")):
+            read = self._read(path, partial(_adapter_in, path), "There is one less to go back to.")
+            found += [read] if read is not None else []
+        return found
+
+    def keep_former(self, adapter: Adapter) -> None:
+        """Keep a personal adapter that is about to be replaced; of those kept before, the newest few stay."""
+        folder = private_folder(self.folder / "former")
+        kept = sorted(folder.glob("*.safetensors"))
+        number = int(kept[-1].name.partition("-")[0]) + 1 if kept else 1
+        write_private(folder / f"{number:06}-{adapter.digest[:12]}.safetensors", adapter.to_bytes())
+        for path in kept[: max(0, len(kept) + 1 - _FORMER)]:
+            path.unlink(missing_ok=True)
+
+    def forget_former(self, adapter: Adapter) -> None:
+        """An adapter is in use again."""
+        for path in (self.folder / "former").glob(f"*-{adapter.digest[:12]}.safetensors"):
+            path.unlink(missing_ok=True)
 
     def training(self) -> TrainState | None:
         """The last saved state of an unfinished training."""
@@ -330,6 +356,10 @@ class SessionStore:
         if sentence and sentence not in self.warnings:
             self.warnings.append(sentence)
             warnings.warn(sentence, UserWarning, stacklevel=4)
+
+
+def _adapter_in(path: Path) -> Adapter:
+    return Adapter.from_bytes(path.read_bytes())
 
 
 def _room_in(path: Path) -> dict[str, Any]:

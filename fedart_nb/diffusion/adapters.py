@@ -29,6 +29,7 @@ from .families import ATTENTION, ATTENTION_AND_UP_CONVOLUTIONS, FAMILIES
 
 __all__ = [
     "ATTENTION_AND_UP_CONVOLUTIONS",
+    "MAX_RANK",
     "MOST_TOKENS",
     "STYLE_TOKEN",
     "Adapter",
@@ -41,7 +42,8 @@ __all__ = [
     "read_adapter",
 ]
 
-_MAX_RANK = 128
+#: Of an adapter, and of several that are composed side by side.
+MAX_RANK = 128
 _MOST_WEIGHT = 1e4
 _SHA256_LENGTH = 64
 #: So many places of a caption's embeddings a style token may take.
@@ -74,7 +76,7 @@ class AdapterConfig:
 
     def __post_init__(self) -> None:
         for name, value in (
-            ("rank", whole("rank", self.rank, 1, _MAX_RANK, AdapterError, hint="4 suits most art.")),
+            ("rank", whole("rank", self.rank, 1, MAX_RANK, AdapterError, hint="4 suits most art.")),
             ("alpha", number("alpha", self.alpha, 0, 1024, AdapterError, above=True, hint="Use alpha = rank.")),
             ("core_seed", None if self.core_seed is None else seed_of(self.core_seed)),
         ):

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from .. import settings
+from ..arguments import texts
 from ..cancelling import checkpoint
 from ..errors import BackboneError
 from ..files import user_path
@@ -256,7 +257,8 @@ class Backbone:
         The empty caption's row is what guidance starts from and what caption dropout puts in a caption's place.
         """
         checkpoint()
-        return self.family.embed(self.pipeline, [self.understand(c).text for c in captions], self.size_px)
+        lines = texts("captions", captions, BackboneError)
+        return self.family.embed(self.pipeline, [self.understand(line).text for line in lines], self.size_px)
 
     def predict(self, x: torch.Tensor, t: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         """What the denoiser makes of noisy latents: the one door for training, drawing, measures and attacks.

@@ -15,8 +15,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import number, whole
 from ..errors import AdapterError
-from .adapters import Adapter, AdapterConfig
+from .adapters import MAX_RANK, Adapter, AdapterConfig
 
 __all__ = ["WAYS", "Way", "compose", "overlap", "span_of"]
 
@@ -46,7 +47,10 @@ def compose(adapters: Sequence[tuple[Adapter, float]], how: Way = "cat", *, rank
             f"how is {how!r}; expected 'cat' (exact) or 'svd' (of a smaller rank). Adding A to A and B to B, as "
             "'linear' does elsewhere, makes cross terms that nobody trained."
         )
-    parts = [(adapter.expanded(), float(weight)) for adapter, weight in adapters]
+    parts = [
+        (adapter.expanded(), float(number("An adapter's weight", weight, -1e4, 1e4, AdapterError)))
+        for adapter, weight in adapters
+    ]
     if not parts:
         raise AdapterError("There is no adapter to compose. Train one, or join a room, first.")
     first = parts[0][0]
@@ -56,8 +60,14 @@ def compose(adapters: Sequence[tuple[Adapter, float]], how: Way = "cat", *, rank
                 f"These adapters were made for the backbones {first.backbone_sha256[:12]}… and "
                 f"{adapter.backbone_sha256[:12]}…. Only adapters of one backbone can be composed."
             )
-    total = sum(adapter.config.rank for adapter, _ in parts)
-    rank = total if how == "cat" else rank or max(adapter.config.rank for adapter, _ in parts)
+    largest, total = max(adapter.config.rank for adapter, _ in parts), sum(adapter.config.rank for adapter, _ in parts)
+    if how == "cat" and total > MAX_RANK:
+        raise AdapterError(
+            f"The ranks add up to {total}, and an adapter has at most {MAX_RANK}. Compose with how='svd': the nearest "
+            f"one of a smaller rank, {largest} unless you say another (rank=...)."
+        )
+    wished = largest if rank is None else whole("rank", rank, 1, MAX_RANK, AdapterError)
+    rank = total if how == "cat" else wished
     targets = list(dict.fromkeys(adapter.config.targets for adapter, _ in parts))
     joined = targets[0] if len(targets) == 1 else "|".join(f"(?:{one})" for one in targets)
     tensors: dict[str, _Array] = {}

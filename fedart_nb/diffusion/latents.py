@@ -11,6 +11,7 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
+from ..arguments import texts
 from ..art import ArtSet
 from ..errors import TrainingError
 from .backbone import Backbone
@@ -61,6 +62,11 @@ def latents_of(backbone: Backbone, pixels: NDArray[np.uint8], captions: Sequence
     Raises:
         TrainingError: the cache would take more than half of the memory that is free.
     """
+    captions, ids = texts("captions", captions, TrainingError), texts("ids", ids, TrainingError)
+    if not len(pixels) == len(captions) == len(ids):
+        raise TrainingError(
+            f"{len(pixels)} pictures, {len(captions)} captions and {len(ids)} ids; expected one of each for a picture."
+        )
     with backbone.lock:
         empty = backbone.embed([""])
         _check_memory(backbone, empty, len(captions))
@@ -68,7 +74,7 @@ def latents_of(backbone: Backbone, pixels: NDArray[np.uint8], captions: Sequence
             backbone.encode(pixels),
             Conditioning.cat([backbone.embed(captions[i : i + 64]) for i in range(0, len(captions), 64)]),
             empty,
-            tuple(ids),
+            ids,
         )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..arguments import plain_fields
 from ..errors import PrivacyError
 from ..events import GradientNorms
 from ..privacy.accounting import Gaussian
@@ -64,6 +65,7 @@ class PrivateTraining:
     passes: Literal[1, 2] = 1
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_clip_norm(self.clip_norm)
         Gaussian(self.noise_multiplier)
         if self.factors not in FACTORS:

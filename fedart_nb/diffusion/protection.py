@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import BudgetExceeded, LedgerError
+from ..arguments import plain_fields
+from ..errors import BudgetExceeded, LedgerError, PrivacyError
 from ..privacy.accounting import Accountant, Gaussian
 from ..privacy.artist import ledger_places
 from ..privacy.ledger import Budget, Ledger
@@ -47,12 +48,18 @@ class PicturePrivacy:
     passes: Literal[1, 2] = 1
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         self.budget(1)
         self._training(self.noise_multiplier or 0.0)
 
     def budget(self, pictures: int) -> Budget:
         """The budget with which a ledger is begun."""
         delta = default_delta(pictures) if self.delta is None else self.delta
+        if pictures > 1 and isinstance(delta, (int, float)) and delta >= 1 / pictures:
+            raise PrivacyError(
+                f"delta is {delta:g}, too large for {pictures} pictures: it allows giving one of them away. Take less "
+                f"than 1/{pictures}, or leave it out: {default_delta(pictures):g} suits."
+            )
         return Budget(self.epsilon, delta, "picture", self.accountant)
 
     def open_ledger(self, folder: Path, home: Path, *, artist: str, room: str, pictures: int) -> Ledger:
@@ -64,9 +71,10 @@ class PicturePrivacy:
         Raises:
             LedgerError: it was begun for another epsilon, delta or accountant, or cannot be trusted.
         """
+        wished = self.budget(pictures)
         path, witness = ledger_places(folder, home, artist=artist, room=room)
         begun = path.exists() or witness.exists()
-        budget = None if begun else self.budget(pictures)
+        budget = None if begun else wished
         ledger = Ledger.open(path, artist=artist, room=room, budget=budget, witness=witness)
         held = ledger.budget
         wanted = (self.epsilon, held.delta if self.delta is None else self.delta, self.accountant)

@@ -370,6 +370,7 @@ def _steps(part: _Part, resume: TrainState | None) -> Generator[Step, None, None
                 canaries=part.canaries,
             )
         )
+        checked: float | None = None
         while step < config.steps:
             for group, times in zip(optimiser.param_groups, (1.0, _TOKEN_RATE), strict=False):
                 group["lr"] = config.learning_rate * times * _schedule(step, config)
@@ -379,14 +380,16 @@ def _steps(part: _Part, resume: TrainState | None) -> Generator[Step, None, None
                 _refuse_explosion(value, step, config)
             due = config.validate_every and (step % config.validate_every == 0 or step == config.steps)
             checked = _loss_now(backbone, held_out) if held_out and due else None
-            if checked is not None or step == config.steps:  # what the last step did, no later loss shows
-                _refuse_explosion(checked if checked is not None else _glance(backbone, data), step, config)
+            if checked is not None:
+                _refuse_explosion(checked, step, config)
             adapter = _snapshot(adapter, whole, names[-1], token)
             kept = moments_of(optimiser), generator.get_state()
             spent += time.monotonic() - last
             state = TrainState(adapter, config, step, *kept, before, spent, private)
             yield Step(step, config.steps, value - keep_apart.last, checked, spent, state, norms)
             last = time.monotonic()  # what others do with the step is no training
+        if checked is None:  # what the last step did, no later loss shows
+            _refuse_explosion(_glance(backbone, data), step, config)
 
 
 def _refuse_explosion(loss: float, step: int, config: TrainConfig) -> None:
@@ -394,7 +397,7 @@ def _refuse_explosion(loss: float, step: int, config: TrainConfig) -> None:
     if not (math.isfinite(loss) and loss < _EXPLODED):
         raise TrainingError(
             f"The loss became {loss:.3g} at step {step}: training went out of control. What you had before is kept. "
-            f"Start again with a lower learning rate ({config.learning_rate:g} was too high)."
+            f"Lower the learning rate ({config.learning_rate:g}), and start again."
         )
 
 

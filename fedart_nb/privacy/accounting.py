@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fedart_nb.arguments import plain_fields
 from fedart_nb.errors import PrivacyError
 
 __all__ = [
@@ -64,6 +65,7 @@ class Gaussian:
     steps: int = 1
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         _check_steps(self.steps)
         if not _is_number(self.noise_multiplier) or self.noise_multiplier < 0:
             raise PrivacyError(f"noise_multiplier is {self.noise_multiplier!r}; expected a finite number, 0 or more.")
@@ -91,6 +93,7 @@ class Skellam:
     steps: int = 1
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         _check_steps(self.steps)
         for name in ("variance", "l2", "l1"):
             value = getattr(self, name)

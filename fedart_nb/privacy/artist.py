@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedart_nb.arguments import plain_fields
 from fedart_nb.errors import LedgerError, PrivacyError
 from fedart_nb.files import folder_name
 from fedart_nb.privacy.distributed import SkellamSum
@@ -42,6 +43,7 @@ class ArtistPrivacy:
     noise_multiplier: float = 0.0
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         self.budget(0.5)
         if type(self.colluders) is not int or self.colluders < 0:
             raise PrivacyError(f"colluders is {self.colluders!r}; expected a whole number, 0 or more.")

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fedart_nb.arguments import plain_fields
 from fedart_nb.errors import BudgetExceeded, LedgerError, PrivacyError
 from fedart_nb.files import locked
 from fedart_nb.privacy.accounting import (
@@ -60,6 +61,7 @@ class Budget:
     accountant: Accountant = "rdp"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         if self.epsilon is not None and not (_is_number(self.epsilon) and self.epsilon > 0):
             raise PrivacyError(f"The budget's epsilon is {self.epsilon!r}; expected a number above 0, or None.")
         if not _is_number(self.delta) or not 0 < self.delta < 1:

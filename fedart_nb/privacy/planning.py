@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from fedart_nb.arguments import plain
 from fedart_nb.cancelling import checkpoint
 from fedart_nb.errors import PrivacyError
 from fedart_nb.privacy.accounting import ACCOUNTANTS, Accountant, Gaussian, Mechanism
@@ -100,6 +101,10 @@ def plan(
         >>> round(plan(unit="artist", epsilon=8, **known).noise_to_signal_once)
         44
     """
+    pictures, batch, steps, parameters, rounds, artists = map(
+        plain, (pictures, batch, steps, parameters, rounds, artists)
+    )
+    epsilon, noise_multiplier, noise_to_signal = map(plain, (epsilon, noise_multiplier, noise_to_signal))
     sizes = (("pictures", pictures), ("batch", batch), ("steps", steps), ("parameters", parameters))
     for name, value in (*sizes, ("rounds", rounds), ("artists", artists)):
         if type(value) is not int or value < 1:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..arguments import plain_fields
 from ..errors import RoundError
 from ..secagg.encoding import BITS
 from ..secagg.graph import COMPLETE_UP_TO, quorum_of
@@ -190,6 +191,7 @@ class RoundPlan:
     nonce: str = ""
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:

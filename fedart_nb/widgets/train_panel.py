@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from fedart_nb import settings
+from fedart_nb.arguments import texts
 from fedart_nb.errors import TrainingError
 from fedart_nb.events import Note, Sampled, SampleStep, Step, Trained
 from fedart_nb.figures import loss_curve
@@ -73,7 +74,7 @@ class TrainPanel(Panel):
         self.after: Any = None
         self.resume_state: Any = None
         self._trained: Trained | None = None
-        self._prompts = tuple(prompts) if prompts is not None else None
+        self._prompts = texts("prompts", prompts, TrainingError) if prompts is not None else None
         self._seed, self._count, self._on_shared = seed, pictures, on_shared
         self._phase = ""
         self._words: tuple[str, ...] = ()
@@ -82,6 +83,7 @@ class TrainPanel(Panel):
         steps = steps or (_FAST_STEPS if settings.fast_mode() else PRESETS["Sensible"])
         self._build(steps, rank, learning_rate, style_token)
         self._find_unfinished()
+        self._show_former()
 
     # the buttons' methods
 
@@ -109,6 +111,18 @@ class TrainPanel(Panel):
             return self._begin(
                 "training", self._events(config, adapter, state), on_event=self._show, on_end=self._finish
             )
+
+    def take_back(self) -> TrainPanel:
+        """Make the adapter that training replaced the session's personal one again; this one is kept in its place."""
+        with self._reporting():
+            self.session.take_former_back()
+            with self._lock:
+                self.after = None
+                self._draw_pictures()
+            self._show_former()
+            self._say("The former adapter is back.", now=True)
+            self._sync()
+        return self
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -146,6 +160,10 @@ class TrainPanel(Panel):
         self._start = self._button("Start", self.start, icon="play", style="primary")
         self._cancel = self._button("Cancel", self.cancel, icon="stop", style="danger")
         self._resume = self._button("Resume", self.resume, icon="step-forward")
+        self._back = self._button("Go back to the former adapter", self.take_back, icon="undo")
+        self._former_text = ipywidgets.HTML()
+        self._former = parts.row(self._former_text, self._back)
+        self._former.layout.display = "none"
         self._notes = self._unsaved_html()
         self._progress = ipywidgets.HTML()
         self._curve = ipywidgets.HTML()
@@ -158,9 +176,20 @@ class TrainPanel(Panel):
             parts.row(self._steps, self._rank, self._rate),
             self._token,
             parts.row(self._start, self._cancel, self._resume),
+            self._former,
             title="Settings",
         )
         self._compose(chosen, self._notes, self._curve_card, self._picture_card)
+
+    def _show_former(self) -> None:
+        """Say that training replaces nothing for good, where there is something to replace or to go back to."""
+        former = len(getattr(self.session, "former_adapters", ()))
+        has_one = getattr(self.session, "personal", None) is not None
+        kept = f"{former} former adapter{'s are' if former != 1 else ' is'} kept." if former else ""
+        text = f"{kept} Training again keeps the present one too.".strip() if has_one else kept
+        self._former_text.value = f'<p class="fedart-lead">{text}</p>'
+        self._back.layout.display = "" if former else "none"
+        self._former.layout.display = "" if former or has_one else "none"
 
     def _preset_chosen(self, change: dict[str, Any]) -> None:
         if change["new"]:
@@ -257,6 +286,7 @@ class TrainPanel(Panel):
 
     def _finish(self, job: Job) -> None:
         self._show_words()
+        self._show_former()
         done = self.history[-1].index if self.history else 0
         total = self.history[-1].total if self.history else 0
         if self.history:
@@ -316,6 +346,7 @@ class TrainPanel(Panel):
         with self._lock:
             for control in (self._preset, self._steps, self._rank, self._rate, self._token, self._start):
                 control.disabled = busy
+            self._back.disabled = busy
             self._cancel.disabled = not mine or bool(self.job and self.job.is_cancelling)
             self._resume.disabled = busy or self.resume_state is None
 

@@ -133,3 +133,22 @@ def test_keeping_apart_is_refused_beside_noise(backbone: Backbone, data: LatentS
 def test_a_negative_apart_is_refused() -> None:
     with pytest.raises(TrainingError, match="apart is -1"):
         TrainConfig(apart=-1)
+
+
+def test_ranks_that_add_up_to_too_much_name_the_way_out(backbone: Backbone) -> None:
+    two = [(initial_adapter(backbone, AdapterConfig(rank=r, alpha=float(r))), 1.0) for r in (64, 128)]
+    with pytest.raises(AdapterError, match=r"add up to 192.*how='svd'"):
+        compose(two)
+    assert compose(two, "svd").config.rank == 128
+
+
+@pytest.mark.parametrize("rank", [0, 129, 2.5, True, "4"])
+def test_a_rank_that_none_may_have_is_refused(backbone: Backbone, rank: object) -> None:
+    with pytest.raises(AdapterError, match="rank"):
+        compose([(initial_adapter(backbone), 1.0)], "svd", rank=rank)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), True, "1", None])
+def test_a_weight_that_is_no_number_is_refused(backbone: Backbone, weight: object) -> None:
+    with pytest.raises(AdapterError, match="weight"):
+        compose([(initial_adapter(backbone), weight)])  # type: ignore[list-item]

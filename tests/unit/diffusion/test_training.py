@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from fedart_nb.diffusion import (
+    AdapterConfig,
     Backbone,
     LatentSet,
     TrainConfig,
@@ -21,7 +24,7 @@ from fedart_nb.diffusion import (
 )
 from fedart_nb.diffusion.adapters import read_adapter
 from fedart_nb.diffusion.process import Diffusion, Process, RectifiedFlow
-from fedart_nb.errors import BackboneError, TrainingError
+from fedart_nb.errors import AdapterError, BackboneError, TrainingError
 from fedart_nb.events import Sampled, SampleStep, Step, Trained
 
 
@@ -236,3 +239,56 @@ def test_prompts_and_seeds_that_do_not_pair_up_are_refused(backbone: Backbone) -
 
     with pytest.raises(BackboneError, match="2 prompts and 3 seeds"):
         next(sample(backbone, ["cat", "dog"], seeds=[1, 2, 3]))
+
+
+@pytest.mark.parametrize("validate_every", [0, 3])
+def test_a_training_that_its_last_step_ruined_ends_with_an_error(
+    backbone: Backbone, data: LatentSet, validate_every: int
+) -> None:
+    start = initial_adapter(backbone)
+    huge = {name: np.full_like(value, 1e6) for name, value in start.tensors.items()}
+    config = TrainConfig(steps=3, batch=2, seed=0, learning_rate=1.0, warmup=0, validate_every=validate_every)
+    events, seen = train(backbone, data, config=config, start=replace(start, tensors=huge), held_out=data), []
+    with pytest.raises(TrainingError, match=r"out of control.*Lower the learning rate \(1\)"):
+        seen.extend(events)
+    assert not any(isinstance(event, Trained) for event in seen)
+
+
+def test_an_emphasis_that_makes_alpha_too_large_is_found_before_training(backbone: Backbone, data: LatentSet) -> None:
+    start = initial_adapter(backbone, AdapterConfig(rank=1, alpha=1000.0))
+    with pytest.raises(AdapterError, match="alpha"):
+        next(iter(train(backbone, data, config=TrainConfig(steps=2, emphasis=1.2), start=start)))
+
+
+def test_without_a_longest_gradient_nothing_is_clipped(backbone: Backbone, data: LatentSet) -> None:
+    start = initial_adapter(backbone)
+    ended = {}
+    for longest in (None, float("inf"), 1e-6):
+        config = TrainConfig(steps=2, batch=2, seed=0, max_grad_norm=longest, validate_every=0)
+        *_, last = train(backbone, data, config=config, start=start)
+        ended[longest] = last.adapter.digest
+    assert ended[None] == ended[float("inf")] != ended[1e-6]
+
+
+def test_a_saved_state_that_was_damaged_is_refused_in_words(
+    backbone: Backbone, data: LatentSet, tmp_path: Path
+) -> None:
+    third = next(iter(train(backbone, data, config=TrainConfig(steps=2, batch=2, validate_every=0))))
+    third.state.save(tmp_path / "state")
+    with safe_open(tmp_path / "state", "pt") as file:
+        about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    damages: list[tuple[dict[str, torch.Tensor], dict[str, str]]] = [
+        ({**tensors, "generator": torch.zeros(7, dtype=torch.uint8)}, about),
+        ({**tensors, "adapter": torch.zeros(7, dtype=torch.uint8)}, about),
+        (tensors, {"fedart": "[" * 100_000}),
+        (tensors, {"fedart": "7"}),
+        ({**tensors, "moments.0.1.2.3": torch.zeros(1)}, about),
+    ]
+    for changed, told in damages:
+        save_file(changed, tmp_path / "damaged", metadata=told)
+        with pytest.raises(TrainingError, match="Cannot resume"):
+            TrainState.load(tmp_path / "damaged")
+    shapes = {name: torch.zeros(3) if "exp_avg" in name else value for name, value in tensors.items()}
+    save_file(shapes, tmp_path / "shapes", metadata=about)
+    with pytest.raises(TrainingError, match="does not fit"):
+        list(train(backbone, data, resume=TrainState.load(tmp_path / "shapes")))
