@@ -45,6 +45,8 @@ def read_csv(
     """Cut a text into rows of cells; `is_header` counts the cells that are known names of columns."""
     lines = list(enumerate(re.split("\r\n|\n|\r", text.replace("\0", "")), start=1))
     lines = [(number, line) for number, line in lines if line.strip()]
+    while lines and lines[0][1].startswith("#") and not any(map(is_picture, re.split(r"[,;\t|]", lines[0][1])[:20])):
+        lines = lines[1:]  # a remark above the table
     told = re.fullmatch(r'\s*"?sep=(.)"?[,;\s]*', lines[0][1], re.IGNORECASE) if lines else None
     if told:  # the line that Excel reads and does not show
         lines = lines[1:]

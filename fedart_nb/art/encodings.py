@@ -75,6 +75,11 @@ def certain(data: bytes) -> str | None:
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return data[len(mark) :].decode(encoding, errors="replace")
+    if b"\x1b$" in data:  # Japanese mail; ASCII otherwise
+        try:
+            return data.decode("iso2022_jp")
+        except UnicodeDecodeError:
+            return None
     wide = _unmarked_utf16(data)
     if wide is not None:
         return wide
@@ -111,7 +116,8 @@ def guess(data: bytes, *, likely: Counter[str] | None = None) -> Reading:
         return Reading(data.decode("utf-8", errors="replace"), "UTF-8 with damaged letters")
     seen, order = likely or Counter(), list(_NAMES)
     ranked = sorted(readings, key=lambda r: (round(r[1], 1), -seen[r[0]], round(r[1], 2), order.index(r[0])))
-    encoding, _, text = ranked[0]
+    text = ranked[0][2]
+    encoding = next(one for one in order if any(one == r[0] and text == r[2] for r in readings))
     others: dict[str, str] = {}
     for other, strange, alternative in ranked[1:]:
         if alternative != text and alternative not in others.values() and strange <= ranked[0][1] + 1.0:

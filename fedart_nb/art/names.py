@@ -132,6 +132,8 @@ def _variants(written: str) -> Iterator[str]:
     """The name as written, without quotes and a leading ./, and with %20 and the like resolved."""
     name = written.strip().strip("\"'“”").strip().replace("\\", "/")
     name = re.sub(r"^file:/*(?=/)", "", name, flags=re.IGNORECASE)
+    if "://" in name:  # an address: what comes before the name, and a query after it, do not matter
+        name = name.partition("://")[2].partition("?")[0]
     plain = re.sub(r"#\d{1,2}$", "", name)  # a caption's number, as in Flickr8k
     for variant in dict.fromkeys((name, plain, unquote(name), unquote(plain))):
         if variant and "\0" not in variant:

@@ -78,6 +78,8 @@ def read_table(name: str, data: bytes, *, is_picture: Callable[[str], bool]) -> 
     roles = choose_roles(columns, [row for _, row in rows], is_picture)
     _tell_roles(columns, roles, problems)
     entries = [entry for number, row in rows if (entry := _entry(number, row, roles, problems))]
+    if entries and roles.captions and not any(entry.record.caption for entry in entries):
+        problems.add("no row of it has a caption", _AS_TABLE, kind="caption")
     return entries, problems.made
 
 

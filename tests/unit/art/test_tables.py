@@ -202,6 +202,19 @@ def test_empty_cells_are_told(read):
     assert rows_of(read("file_name,text\nfox.png,\nowl.png,an owl\n"), "no caption;") == (2,)
 
 
+@pytest.mark.parametrize("rows", ['"text": null', '"caption": ""', '"text": []'])
+def test_a_table_whose_captions_are_all_empty_is_told(read, rows):
+    art = read(f'{{"file_name": "fox.png", {rows}}}\n{{"file_name": "owl.png", {rows}}}', "metadata.jsonl")
+    assert captions(art) == ["fox", "owl"]
+    assert any("no row of it has a caption" in problem.reason for problem in art.problems)
+
+
+def test_a_remark_above_the_table_and_addresses_as_names_are_understood(read):
+    art = read("# my list\nfile_name,text\nhttps://x.org/a/fox.png?raw=1,a fox\ns3://b/owl.png,an owl\n")
+    assert captions(art) == ["a fox", "an owl"]
+    assert art.problems == ()
+
+
 def test_an_unknown_split_is_told(read):
     assert rows_of(read("file_name,text,split\nfox.png,a,train\nowl.png,b,holdout\n"), "'holdout'") == (3,)
 

@@ -83,6 +83,11 @@ def test_a_caption_in_an_older_encoding_is_read_and_told(picture, text, encoding
     assert "UTF-8" in problem.todo
 
 
+def test_japanese_as_mail_has_it_is_read(picture):
+    art = ArtSet.from_files([("fox.png", picture()), ("fox.txt", "赤い狐".encode("iso2022-jp"))], size_px=16)
+    assert captions(art) == ["赤い狐"]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("text", ["röter Fuchs", "красная лиса"])
 def test_unicode_captions_are_read_without_a_word(picture, text, encoding):
