@@ -109,3 +109,12 @@ def test_the_histogram_of_norms_says_how_many_were_clipped() -> None:
     assert "50% were shortened" in drawn.alt
     assert drawn.svg is not None
     assert "no picture yet" in gradient_norms([], clip_norm=0.1).alt
+
+
+def test_the_slider_begins_where_the_budget_of_the_ledger_lies(session: Any, tmp_path: Path) -> None:
+    Ledger.open(tmp_path / "None.jsonl", artist="ada", room="studio", budget=Budget(3.0, 1e-3)).spend(
+        Gaussian(1.4, 0.16, 5), purpose="a round"
+    )
+    panel = LedgerPanel(session)
+    assert panel.epsilon == pytest.approx(3.0, rel=0.35), "the nearest place, and not the 8 of a panel without a ledger"
+    assert "of 3" in panel.to_html()
