@@ -88,7 +88,7 @@ from .rounds.gains import Gains, addends, asked
 from .rounds.life import HostLife, SignsOfLife, sign_every_s
 from .rounds.limits import refusal_of
 from .rounds.rest import Followed, taken_out, taken_out_after
-from .rounds.roster import RosterShown
+from .rounds.roster import RosterShown, short_id
 from .rounds.tensors import Tensors
 from .secagg.safety import SafetyNumber
 from .session_store import SessionStore
@@ -357,6 +357,11 @@ class Session:
         return SafetyNumber.of(self.side.room, self.side.host, self.side.artists)
 
     @property
+    def short_id(self) -> str:
+        """The first digits of this artist's id: what a host sees at the door, and others in the list."""
+        return short_id(self.identity.id)
+
+    @property
     def roster(self) -> RosterShown | None:
         """The newest list of artists, with who was confirmed; None before a round has one."""
         return self.side.roster if self.side is not None else None
@@ -596,8 +601,8 @@ class Session:
                 if pause not in ("", before):
                     yield RoomPaused(self._host_life.pause)
                 waits_for = "the host to open a round" if side.plan is None else "the others"
-                waits_for = "the host to let you in, by your name and id" if side.waits_outside else waits_for
-                yield Waiting(self._host_life.waiting(waits_for))
+                outside = f"the host to let you in, as {self.name} (id {self.short_id})"
+                yield Waiting(self._host_life.waiting(outside if side.waits_outside else waits_for))
                 continue
             yield from self._heard(delivered)
             yield from self._met(confirm)

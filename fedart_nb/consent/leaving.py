@@ -81,7 +81,7 @@ class Leaving:
         )
         how = (
             f"It is trained on {self.pictures} of your pictures in {self.steps} steps, and can be read only as a sum "
-            f"with at least {self.others} others."
+            f"with at least {self.others} others, whom you are shown before it is masked."
         )
         told = [what, how, self.cost]
         if self.limits:

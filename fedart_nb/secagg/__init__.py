@@ -20,8 +20,10 @@ hidden among those of the honest artists in the sum: they learn the sum of these
   - against fewer than 2t - n colluding artists (about a third) when relay and host play foul: with more, they could ask
     two halves of the room for the two kinds of shares of one artist, each half with the colluders' signatures.
 This holds if X25519, Ed25519, HKDF, ChaCha20-Poly1305 and AES-256 hold (all from `cryptography`), if each honest kernel
-keeps its round secret, and if the identity keys in the roster are those of people: compare the safety number aloud,
-because a host who may invent artists at will invents the colluders as well. All this on the complete graph: an artist
+keeps its round secret, and if the identity keys in the roster are those of as many people: whoever may invent artists
+at will invents the colluders as well, and no protocol can tell. So the roster is shown and confirmed by people before
+anything is dealt for it (`SecAggClient.read`, `fedart_nb.roster_check`); the safety number compares lists, it counts
+nobody. All this on the complete graph: an artist
 refuses a sparser one, or a smaller roster, than was agreed.
 
 What it does not give:

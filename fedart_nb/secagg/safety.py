@@ -1,9 +1,13 @@
 """The safety number: the room's identities as six words and a small picture that two people compare aloud.
 
-It says: we hold the same host's key and the same artists' keys for the same room. A relay or host that shows two people
-different keys, or slips in an artist that the other does not see, gives them different words. Six words are 66 bits,
-and who invents keys for both views may try until two of them agree: about 2^33 keys for each (a birthday). So every try
-costs 32 MiB and a tenth of a second (scrypt): some fifty years of a core, for one pair of people in one room.
+It says: we hold the same host's key and the same artists' keys for the same room, in the list that both of us see now.
+A relay or host that shows two people different lists gives them different words. It does not say that every id is a
+person (count yourselves), nor anything about the list of a later round: what was compared is kept as ids
+(`rounds.roster.Pins`), and another list is asked about.
+
+Six words are 66 bits, and who invents keys for both views may try until two of them agree: about 2^33 tries (a
+birthday) for each, of 32 MiB and a tenth of a second (scrypt): some fifty years of one core, some weeks of a thousand.
+It can be done beforehand: identities are long-lived, and a host picks the room's name and the keys that it invents.
 """
 
 from __future__ import annotations

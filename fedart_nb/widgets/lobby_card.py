@@ -52,7 +52,8 @@ class _Row:
         self.guest = guest
         self.box.layout.display = "none" if guest is None else ""
         if guest is not None:
-            self._button.description = self._button.tooltip = f"Let {guest.name} in"
+            name = f"{guest.name} ({guest.short})" if guest.alike else guest.name
+            self._button.description = self._button.tooltip = f"Let {name} in"
             self._text.value = _about(guest)
 
 

@@ -277,7 +277,7 @@ class RoomPanel(Panel):
                 self._changed.value = ""
             if isinstance(event, Joined):
                 self._room, self._now = event.room, "In the room. Waiting for the host to open a round."
-                self._lines.append(f"Joined the room {event.room!r} as {event.name}.")
+                self._lines.append(f"Joined the room {event.room!r} as {event.name} (id {self.session.short_id}).")
             elif isinstance(event, Waiting):
                 self._now, self._step = event.reason, None
             elif isinstance(event, Note):
@@ -384,7 +384,7 @@ class RoomPanel(Panel):
                 ("round", f"{leaving.number} of {leaving.total}"),
                 ("leaves this kernel", f"{parts.amount(leaving.size_bytes)}, masked, and the name {leaving.name}"),
                 ("goes to", leaving.goes_to),
-                ("is read as", f"a sum with at least {leaving.others} others"),
+                ("is read as", f"a sum with at least {leaving.others} others, whom you are shown first"),
                 ("training here", f"{leaving.steps} steps on {leaving.pictures} pictures"),
                 ("privacy", leaving.cost),
                 ("who comes in", _DOORS[plan.door]),

@@ -18,8 +18,8 @@ MASKED_UPDATES = "Updates leave masked: nobody sees yours by itself"
 def masked_updates(*, why: bool = True) -> str:
     """The sentence that stands wherever an update may leave: what masks hide, and what they do not."""
     text = (
-        "Relay and host see the sum of all artists' updates alone. What that sum itself gives away, masks do not hide: "
-        "only noise bounds it."
+        "Relay and host see the sum of all artists' updates alone, if the others in it are people: you are shown who "
+        "they are before anything is masked. What that sum itself gives away, masks do not hide: only noise bounds it."
     )
     return parts.notice(text if why else "", level="info", title=MASKED_UPDATES)
 

@@ -205,7 +205,7 @@ class FakeConsent:
 class FakeRoomSession(FakeSession):
     """A session in a room of two rounds; asks for consent, trains, sends, and gets a result."""
 
-    name = "Ada <b>"
+    name, short_id = "Ada <b>", "aaaa aaaa"
 
     def __init__(self, *, rounds: int = 2, fail: Exception | None = None, **options: Any) -> None:
         super().__init__(**options)
