@@ -469,21 +469,22 @@ class Host:
         if engine.phase in _ENDS:
             yield from self._finish(engine)
 
-    def _entered(self, engine: RoundEngine, admit: Admit | None) -> Iterator[Joined | Note | RoundOpened]:
+    def _entered(self, engine: RoundEngine, admit: Admit | None) -> Iterator[Joined | Note | Guest | RoundOpened]:
         """Follow what was decided about those who ask to come in."""
-        for news in self._lobby.step(engine, admit):
-            if isinstance(news, Guest):
-                yield Joined(engine.plan.room, news.name, len(self.members))
-            else:
-                yield from self._listen(engine, news)
+        yield from self._past_the_door(engine, self._lobby.step(engine, admit))
 
     def _hear(self, engine: RoundEngine, envelope: Envelope) -> Iterator[Joined | Note | Guest | RoundOpened]:
         """One message of somebody else: for the engine, if they are admitted."""
-        for news in self._lobby.pass_on(envelope, engine):
-            if isinstance(news, Guest):
-                yield news
+        yield from self._past_the_door(engine, self._lobby.pass_on(envelope, engine))
+
+    def _past_the_door(
+        self, engine: RoundEngine, news: Iterator[Envelope | Guest | Joined]
+    ) -> Iterator[Joined | Note | Guest | RoundOpened]:
+        for one in news:
+            if isinstance(one, Envelope):
+                yield from self._listen(engine, one)
             else:
-                yield from self._listen(engine, news)
+                yield one
 
     def _tell_outside(self, artist: str, outside: bool) -> None:
         plan, me = self.plan, self.identity.id

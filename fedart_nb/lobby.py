@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from .admission import Admission, Guest
+from .admission import MAX_GUESTS, Admission, Guest
 from .errors import FedArtError
+from .events import Joined
 from .relay import Envelope
 from .roster_check import runs_here
 from .rounds import Member, Phase, RoundEngine
@@ -32,29 +33,29 @@ class Lobby:
         self._held: dict[str, Envelope] = {}  # the newest answer to a plan, by artist
         self._refused: set[str] = set()
 
-    def pass_on(self, envelope: Envelope, engine: RoundEngine) -> Iterator[Envelope | Guest]:
+    def pass_on(self, envelope: Envelope, engine: RoundEngine) -> Iterator[Envelope | Guest | Joined]:
         """What of a message may be heard now, or the guest who asks with it."""
         sender, kind = envelope.sender, envelope.kind
         if kind == "hello":
             yield from self._hello(envelope, engine)
-        elif self.admission.lets_in(sender) or (sender in engine.roster and engine.phase is not Phase.ADVERTISE):
+        elif self.admission.lets_in(sender):
+            yield from self._entered(engine, sender)  # admitted a moment ago, from another thread
             yield envelope
+        elif sender in engine.roster and engine.phase is not Phase.ADVERTISE:
+            yield envelope  # removed, but the round goes to its end
         elif kind == "leave":
             self._held.pop(sender, None)
             self.admission.forget_guest(sender)
-        elif kind == "advertise" and any(guest.id == sender for guest in self.admission.guests):
+        elif kind == "advertise" and (sender in self._held or len(self._held) < MAX_GUESTS):
             self._held[sender] = envelope
 
-    def step(self, engine: RoundEngine, admit: Admit | None) -> Iterator[Envelope | Guest]:
+    def step(self, engine: RoundEngine, admit: Admit | None) -> Iterator[Envelope | Guest | Joined]:
         """Ask about guests, and follow what was decided since: answers of who is in now, and nobody who was removed."""
         for guest in self.admission.guests if admit is not None else ():
             if guest.id not in self._refused and (answer := admit(guest) if admit else None) is not None:
                 self.admission.admit(guest) if answer else self._refused.add(guest.id)
-        for artist, name in self.admission.admitted.items():
-            if artist not in engine.members:
-                engine.members[artist] = Member(artist, name, heard_at=time.monotonic())
-                self._tell(artist, False)
-                yield Guest(artist, name, 0.0)
+        for artist in self.admission.admitted:
+            yield from self._entered(engine, artist)
             if (held := self._held.pop(artist, None)) is not None:
                 yield held
         settled = engine.phase in (Phase.ADVERTISE, Phase.DONE, Phase.ABORTED)
@@ -63,7 +64,14 @@ class Lobby:
                 del engine.members[artist]
                 self._tell(artist, True)
 
-    def _hello(self, envelope: Envelope, engine: RoundEngine) -> Iterator[Envelope | Guest]:
+    def _entered(self, engine: RoundEngine, artist: str) -> Iterator[Joined]:
+        """Make an admitted artist a member of the room, and tell them; nothing where they are one."""
+        if artist not in engine.members and (name := self.admission.admitted.get(artist)) is not None:
+            engine.members[artist] = Member(artist, name, heard_at=time.monotonic())
+            self._tell(artist, False)
+            yield Joined(engine.plan.room, name, len(engine.members))
+
+    def _hello(self, envelope: Envelope, engine: RoundEngine) -> Iterator[Envelope | Guest | Joined]:
         name, proof, sender = envelope.body.get("name"), envelope.body.get("proof"), envelope.sender
         try:
             is_in = self.admission.asks(

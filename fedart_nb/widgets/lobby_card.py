@@ -43,7 +43,7 @@ class _Row:
         self._text = ipywidgets.HTML()
         self._button = button("Let in", lambda: let_in(self.guest) if self.guest else None, icon="sign-in")
         self.box = parts.row(self._text, self._button)
-        self.box.add_class("fedart-centred")
+        self.box.add_class("fedart-guest")
         self.box.layout.display = "none"
 
     def show(self, guest: Guest | None) -> None:

@@ -316,6 +316,18 @@ def test_an_open_door_is_a_choice_that_stands_in_the_plan(studio, crowd) -> None
         studio(door="ajar")
 
 
+def test_an_answer_that_comes_right_after_the_admission_is_heard(studio, relay) -> None:
+    host = studio(min_artists=3)
+    events = host.rounds()
+    light = Light("Ben", relay.connect, host.plan.backbone_sha256)
+    until(events, Waiting)
+    host.admit_all()  # while the host's loop stands still, as by a click
+    list(light.hear())
+    until(events, Waiting, "1 of at least 3")
+    assert host.members[light.id].state == "contributes"
+    assert "refuse" not in [message["kind"] for message in host.transport.log()["messages"]]
+
+
 def test_a_removed_artist_is_in_no_further_round_and_asks_again(studio, crowd) -> None:
     host = studio(rounds=2, min_artists=3)
     lights = crowd(host, "Ben", "Cy", "Dee", "Eve")
