@@ -21,6 +21,7 @@ __all__ = ["ANSWER_S", "Answer", "Confirm", "RosterCheck", "runs_here"]
 
 ANSWER_S = 300.0  #: how long a round is held up, with signs of life, for an answer about its list
 _ALIVE_S = 3.0
+_PAUSED_S = 30.0
 
 #: About a list: its words were compared aloud; everybody in it is known; no (nothing is sent in this round).
 Answer = Literal["compared", "known", "no"]
@@ -75,7 +76,7 @@ class RosterCheck:
         self.notes: list[str] = []
         self._clock, self._lock = clock, threading.RLock()
         self._told: RosterShown | None = None
-        self._since = self._alive = 0.0
+        self._since = self._alive = self._turn = 0.0
         self.pins = self._read()
         _here.add(me)
 
@@ -131,6 +132,10 @@ class RosterCheck:
         if question is None or plan is None:
             return
         self.declined, self.final = "", False
+        now = self._clock()
+        if now - self._turn > _PAUSED_S:  # nobody was asked meanwhile: the rounds were stopped and go on
+            self._since = now
+        self._turn = now
         if not (answered := not self.pins.unconfirmed(side.artists, self.me)):
             answer = self._answer(question, confirm)
             if answer == "compared":
@@ -140,7 +145,7 @@ class RosterCheck:
             elif answer == "no":
                 self.declined = _UNATTENDED if confirm is None else "You said no to this list of artists."
                 self.final = True
-            elif self._clock() - self._since > self.answer_s:
+            elif now - self._since > self.answer_s:
                 self.declined = f"Nobody answered for {self.answer_s:g} seconds."
             answered = answer in ("compared", "known")
         if answered:
@@ -152,9 +157,9 @@ class RosterCheck:
             send(side.decline())
             yield Note(f"Round {question.number}: nothing of yours is sent. {self.declined}", "warning")
         else:
-            if self._clock() - self._alive > min(_ALIVE_S, plan.patience_s / 4):
+            if now - self._alive > min(_ALIVE_S, plan.patience_s / 4):
                 send(side.asks())
-                self._alive = self._clock()
+                self._alive = now
             yield Waiting(f"Round {question.number} waits for your answer. {question.question}")
 
     def _answer(self, question: RosterShown, confirm: Confirm | None) -> Answer | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from threading import Event
 
-    from fedart_nb.relay import Transport
+    from fedart_nb.relay import Invite, Transport
 
 __all__ = ["Light"]
 
@@ -22,7 +22,13 @@ class Light:
     """Enters a room; `live` follows its rounds until `over` is set or the room is closed."""
 
     def __init__(
-        self, name: str, connect: Callable[[Identity], Transport], backbone: str, *, value: float = 0.0, proof: str = ""
+        self,
+        name: str,
+        connect: Callable[[Identity], Transport],
+        backbone: str,
+        *,
+        value: float = 0.0,
+        link: Invite | None = None,
     ) -> None:
         self.identity = Identity.generate()
         self.transport = connect(self.identity)
@@ -32,7 +38,7 @@ class Light:
             identity=self.identity,
             name=name,
             backbone_sha256=backbone,
-            proof=proof,
+            proof=link.proof(self.identity.id) if link else "",
         )
         self.value, self.cursor = value, 0
         self.hello()

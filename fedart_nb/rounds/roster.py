@@ -107,7 +107,8 @@ class Pins:
 class Person:
     """One line of a roster: `name` is what the host says that this artist typed; the id alone counts.
 
-    `new`: was in no list of an earlier round; `alike`: somebody else in the list has a name that looks the same.
+    `new`: was in no list of an earlier round; `alike`: somebody else, in the list or confirmed before, has a name that
+    looks the same.
     """
 
     id: str
@@ -164,6 +165,8 @@ class RosterShown:
         ids = sorted(artists)
         named = {a: pins.compared.get(a) or pins.accepted.get(a) or names.get(a) or "?" for a in ids}
 
+        known = {**pins.accepted, **pins.compared, **named}  # a puppet may take the name of somebody who is missing
+
         def person(artist: str) -> Person:
             standing: Standing = "unconfirmed"
             if artist == me:
@@ -173,7 +176,7 @@ class RosterShown:
             elif artist in pins.accepted:
                 standing = "accepted"
             new = pins.seen.get(artist, number) >= number and any(first < number for first in pins.seen.values())
-            alike = any(other != artist and look_alike(named[artist], name) for other, name in named.items())
+            alike = any(other != artist and look_alike(named[artist], name) for other, name in known.items())
             return Person(artist, named[artist], standing, new and standing != "me", alike)
 
         people = sorted(map(person, ids), key=lambda one: (one.id != me, one.name.casefold(), one.id))

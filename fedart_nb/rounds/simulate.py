@@ -46,7 +46,9 @@ class Simulated:
 
 
 class Simulation:
-    """A room of artists who contribute given updates, round after round.
+    """A room of artists who contribute given updates, round after round; whoever is named is in, and takes every list.
+
+    `sides[name].pins = Pins()` lets one of them confirm others first, as every `Session` does.
 
     Args:
         names: the artists; at least three.

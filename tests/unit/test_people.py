@@ -13,7 +13,7 @@ from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import RoundError
 from fedart_nb.events import Note, RoundClosed, RoundOpened, UpdateSent, Waiting
 from fedart_nb.host import Host
-from fedart_nb.relay import MemoryRelay
+from fedart_nb.relay import MemoryRelay, RelayClient, serve_in_thread
 from fedart_nb.rounds import RosterShown
 
 if TYPE_CHECKING:
@@ -344,9 +344,29 @@ def test_a_removed_artist_is_in_no_further_round_and_asks_again(studio, crowd) -
     assert not host.admission.lets_in(eve.id)
 
 
-def test_who_is_admitted_survives_a_restart_of_the_host(weights, tmp_path, relay) -> None:
-    from fedart_nb.relay.server import serve_in_thread
+def test_a_link_for_one_person_lets_one_in_unasked_and_the_next_one_with_it_asks(weights, tmp_path) -> None:
+    served = serve_in_thread(tmp_path / "relay")
+    try:
+        host = Host("Studio", folder=tmp_path / "host", backbone=Backbone.from_pretrained(weights, device="cpu"))
+        host.open_room(served.url, **{**SETTINGS, "min_artists": 3})
+        link = host.invite_one("Mira")
+        events = host.rounds()
+        mira, eve = (
+            Light(name, lambda identity: RelayClient(link, identity), host.plan.backbone_sha256, link=link)
+            for name in ("Mira", "Eve")
+        )
+        until(events, Waiting, "1 of at least 3 artists are in the room. Asking to come in: Eve")
+        assert list(host.admission.admitted) == [mira.id]
+        assert [guest.id for guest in host.guests] == [eve.id]
+        assert link.once not in str(host.transport.log()), "the secret never left the two kernels"
+        for light in (mira, eve):
+            light.transport.close()
+        events.close()
+    finally:
+        served.stop()
 
+
+def test_who_is_admitted_survives_a_restart_of_the_host(weights, tmp_path) -> None:
     served = serve_in_thread(tmp_path / "relay")
     try:
         folder = tmp_path / "host"

@@ -175,6 +175,12 @@ def test_names_that_look_the_same_are_marked_in_any_script() -> None:
     assert [one.alike for one in shown.people] == [False, True, True]
 
 
+def test_a_stranger_with_the_name_of_somebody_confirmed_who_is_missing_is_marked() -> None:
+    shown = of(Pins().with_compared({IDS["b"]: "Ben"}), "ac", {IDS["c"]: "Ben"})
+    assert [(one.name, one.alike) for one in shown.unconfirmed] == [("Ben", True)]
+    assert [one.name for one in shown.missing] == ["Ben"]
+
+
 def test_comparing_words_confirms_that_list_and_nobody_else() -> None:
     pins = Pins().with_accepted({IDS["e"]: "E"}).with_compared({IDS[x]: x for x in "abc"})
     assert pins.unconfirmed([IDS[x] for x in "abce"], IDS["a"]) == (IDS["e"],)
