@@ -136,9 +136,13 @@ class Process:
 
 
 def shared_adapter(size: int) -> bytes:
-    """Zeros in the shape of an adapter of `size` numbers."""
+    """An adapter of `size` numbers: A is a one, B is zeros."""
     ours = {"config": {"rank": 1, "alpha": 1.0, "targets": "x"}, "backbone_sha256": BACKBONE}
-    return pack({"unet.x.bias": np.zeros(size, np.float32)}, {"fedart": json.dumps(ours)})  # no half of a LoRA pair
+    tensors = {
+        "unet.x.lora_A.weight": np.ones((1, 1), np.float32),
+        "unet.x.lora_B.weight": np.zeros((size - 1, 1), "f4"),
+    }
+    return pack(tensors, {"fedart": json.dumps(ours)})
 
 
 def value_of(artist: str) -> float:

@@ -209,9 +209,11 @@ async def _join(request: Request) -> Response:
 
 
 async def _inbox(request: Request) -> Response:
+    wait_s = min(reading.number(request, "wait", 0), WAIT_LIMIT_S)
+    if wait_s:
+        request.app.state.gate.require_waited(reading.claimed_id(request), "waiting")
     mailbox, room, signed = await _member(request, EMPTY_SHA256)
     after = int(reading.number(request, "after", 0))
-    wait_s = min(reading.number(request, "wait", 0), WAIT_LIMIT_S)
     with _place(request, "waiting", signed) if wait_s else contextlib.nullcontext():
         messages = await _wait_for_messages(request, mailbox, room, signed.member_id, after, wait_s)
     listed = [{"seq": seq, "envelope": data.decode()} for seq, data in messages]
@@ -315,8 +317,10 @@ async def _room_log(request: Request) -> Response:
 
 async def _member(request: Request, body_sha256: str) -> tuple[Mailbox, str, SignedRequest]:
     """Let a signed request of a member pass: mailbox, room, signer."""
+    gate: Gate = request.app.state.gate
+    gate.require_waited(reading.claimed_id(request))
     signed = reading.signer(request, body_sha256)
-    request.app.state.gate.admit(signed.member_id)
+    gate.admit(signed.member_id, request.path_params["room"])
     mailbox, room = _mailbox(request), request.path_params["room"]
     await run_in_threadpool(mailbox.admit, signed, room)
     _connection_belongs_to(request, signed)

@@ -69,6 +69,7 @@ class Connection:
         self._cert = cert
         self._patience_s = _PATIENCE_S if patience_s is None else patience_s
         self._first_s: float | None = _FIRST_S if patience_s is None else None  # None: not, or not any more
+        self._reached = False
         self._hidden = hidden
         self._timeout_s = timeout_s
         self._on_wait = on_wait or (lambda _: None)
@@ -144,7 +145,7 @@ class Connection:
                     later_s = _retry_after_s(response)
                     if status < 300 or status in taken:
                         answer = take(response)
-                        self._first_s = None
+                        self._first_s, self._reached = None, True
                         if waited:
                             self._on_wait("")
                         return answer
@@ -155,7 +156,7 @@ class Connection:
                         refusal, pause_s = self._refusal(response), later_s * self._rng.uniform(1.0, 1.25)
             except httpx.TransportError as error:
                 raise_if_not_trusted(error, self.url, self._cert)
-                reason, advice = type(error).__name__, hint(error, self.url)
+                reason, advice = type(error).__name__, "" if self._reached else hint(error, self.url)
             except RuntimeError as error:  # httpx: the client was closed by another thread
                 if self.closed.is_set():
                     continue

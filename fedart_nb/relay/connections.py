@@ -1,8 +1,8 @@
 """Who holds how many connections, and for how long without saying anything: counted from the first packet on.
 
 A connection is a stranger's until a request on it was let in as a member's. Strangers have few places for each address;
-the oldest one is hung up on when a new one comes, so that a flood of silent connections never keeps out a kernel, which
-speaks at once. Everything happens on the event loop.
+the oldest silent one is hung up on when a new one comes, so that a flood of them never keeps out a kernel, which speaks
+at once; those whose request is being answered have as many places of their own. Everything happens on the event loop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from fedart_nb.relay.limits import Limits, Refused
 
 __all__ = ["Connection", "Connections", "GuardedListener", "GuardedProtocol"]
 
-_BACKLOG, _IN_A_ROW = 1024, 64
+_BACKLOG = 1024
+_IN_A_ROW = 16  # far fewer than strangers' places: who speaks at once is heard before as many others have come
 _WRITE_HIGH, _WRITE_LOW = 2**18, 2**14
 
 
@@ -54,6 +55,7 @@ class Connections:
         self._by_address: Counter[str] = Counter()
         self._by_member: Counter[str] = Counter()
         self._strangers: dict[str, OrderedDict[int, Connection]] = {}
+        self._asking: dict[str, OrderedDict[int, Connection]] = {}  # strangers whose request is being answered
         self._resting: dict[str, OrderedDict[int, Connection]] = {}
         self.hung_up = 0
 
@@ -94,7 +96,7 @@ class Connections:
         _less(self._by_address, connection.address)
         if connection.member_id:
             _less(self._by_member, connection.member_id)
-        for kept in (self._strangers, self._resting):
+        for kept in (self._strangers, self._asking, self._resting):
             at = kept.get(connection.address)
             if at is not None:
                 at.pop(fileno, None)
@@ -112,16 +114,26 @@ class Connections:
             _less(self._by_member, connection.member_id)
         connection.member_id = member_id
         self._by_member[member_id] += 1
-        if (strangers := self._strangers.get(connection.address)) is not None:
-            strangers.pop(connection.socket.fileno(), None)
+        for kept in (self._strangers, self._asking):
+            if (at := kept.get(connection.address)) is not None:
+                at.pop(connection.socket.fileno(), None)
 
     def set_idle(self, connection: Connection, *, idle: bool) -> None:
         """Whether it rests between requests: then it may be hung up on when there are too many."""
         connection.idle = idle
         fileno = connection.socket.fileno()
+        if not connection.member_id:
+            to, fro = (self._strangers, self._asking) if idle else (self._asking, self._strangers)
+            if (before := fro.get(connection.address)) is not None:
+                before.pop(fileno, None)
+            at = to.setdefault(connection.address, OrderedDict())
+            at[fileno] = connection
+            if self._per_address and len(at) > self.limits.stranger_connections:
+                self._hang_up(next(iter(at.values())))
+            return
         resting = self._resting.setdefault(connection.address, OrderedDict())
         resting.pop(fileno, None)
-        if idle and connection.member_id:
+        if idle:
             resting[fileno] = connection
 
     def wait_for(self, connection: Connection, seconds: float | None) -> None:

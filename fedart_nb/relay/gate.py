@@ -15,7 +15,9 @@ __all__ = ["Buckets", "Gate", "household"]
 
 _KEYS = 10_000  # members or addresses remembered at once: some MiB
 _BURST_S = 10  # seconds' worth of requests that a member may make at once
+_ROOM_BURST_S = 5
 _BUSY_S = 2.0
+_WAIT_S = 0.5
 
 
 class Buckets:
@@ -53,6 +55,10 @@ class Gate:
         self._trusted_proxies = trusted_proxies
         self._knocks = Buckets(per_s=limits.knocks_per_minute / 60, burst=limits.knocks_per_minute, clock=clock)
         self._requests = Buckets(per_s=limits.requests_per_s, burst=_BURST_S * limits.requests_per_s, clock=clock)
+        per_s = limits.room_requests_per_s
+        self._rooms = Buckets(per_s=per_s, burst=_ROOM_BURST_S * per_s, clock=clock)
+        self._clock = clock
+        self._told_to_wait: OrderedDict[tuple[str, str], float] = OrderedDict()  # member and what → until when
         self._places = {name: _Places(name, limits) for name in ("waiting", "uploads")}
 
     def knock(self, request: Request) -> None:
@@ -63,11 +69,31 @@ class Gate:
                 429, "Too many requests from your address.", "Wait.", retry_after_s=wait_s, reason="rate_address"
             )
 
-    def admit(self, member_id: str) -> None:
-        """A signed request of this member."""
+    def admit(self, member_id: str, room: str = "") -> None:
+        """A signed request of this member, in a room."""
         wait_s = self._requests.wait_s(member_id)
         if wait_s:
+            self._tell_to_wait(member_id)
             raise Refused(429, "You ask too often.", "Wait.", retry_after_s=wait_s, reason="rate_member")
+        wait_s = self._rooms.wait_s(room) if room else 0.0
+        if wait_s:
+            self._tell_to_wait(member_id)
+            raise Refused(429, "Your room asks too often.", "Wait.", retry_after_s=wait_s, reason="rate_room")
+
+    def require_waited(self, claimed_id: str, what: str = "requests") -> None:
+        """Refuse, before a signature is checked, who was just told to wait with "requests", "waiting" or "uploads".
+
+        That costs the relay next to nothing. Only what was truly signed makes somebody wait, so nobody can keep another
+        one out.
+        """
+        if self._clock() < self._told_to_wait.get((claimed_id, what), 0.0):
+            raise Refused(429, "You were asked to wait.", "Wait.", retry_after_s=_BUSY_S, reason="rate_member")
+
+    def _tell_to_wait(self, member_id: str, what: str = "requests") -> None:
+        self._told_to_wait.pop((member_id, what), None)
+        self._told_to_wait[member_id, what] = self._clock() + _WAIT_S
+        if len(self._told_to_wait) > _KEYS:
+            self._told_to_wait.popitem(last=False)
 
     @contextlib.contextmanager
     def place(self, name: str, member_id: str, room: str = "", address: str = "") -> Iterator[None]:
@@ -75,7 +101,11 @@ class Gate:
         address's and the relay's.
         """
         places = self._places[name]
-        keys = places.take(member_id, room, address)
+        try:
+            keys = places.take(member_id, room, address)
+        except Refused:
+            self._tell_to_wait(member_id, name)
+            raise
         try:
             yield
         finally:

@@ -67,6 +67,7 @@ class Limits:
     messages: int = _limit(100_000, "messages a room")
     member_messages: int = _limit(20_000, "messages and attachments of one member")
     requests_per_s: int = _limit(50, "requests a second of one member, in the long run; ten times that at once")
+    room_requests_per_s: int = _limit(200, "requests a second in one room, in the long run; five times that at once")
     knocks_per_minute: int = _limit(300, "requests to open or join a room from one address; as many at once")
     uploads: int = _limit(256, "uploads running at once")
     room_uploads: int = _limit(64, "of these, in one room")
