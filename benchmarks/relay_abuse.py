@@ -5,9 +5,10 @@ python benchmarks/relay_abuse.py --json
 A relay process at default limits; a room of a host and four artists whose rounds are real but for the training
 (`_honest_room.py`); and a stranger in a process of its own (`_abuser.py`), all on this computer and at one address,
 which is the worst case: places that are counted by address are the stranger's and the honest room's together. A second
-relay with a room of its own is left in peace. Rounds are timed in pairs: some at the quiet relay with nothing else running,
-then as many at the other one under abuse. A pair's slowdown is the median under abuse over the median alone, an abuse's
-the median of its pairs. The stranger's own work takes part of this computer's cores too; it is not taken off.
+relay with a room of its own is left in peace. Rounds are timed in pairs: some at the quiet relay with nothing else
+running, then as many at the other one under abuse. A pair's slowdown is the median under abuse over the median
+alone, an abuse's the median of its pairs. The stranger's own work takes part of this computer's cores too; it is not
+taken off.
 
 abuse.<kind>.slowdown    idle_sockets (2,100, half of them with half a request line), trickling_uploads (64 of eight
                          identities), rooms (64, again and again) where anybody opens rooms and where a secret is asked

@@ -211,7 +211,7 @@ async def _join(request: Request) -> Response:
 async def _inbox(request: Request) -> Response:
     wait_s = min(reading.number(request, "wait", 0), WAIT_LIMIT_S)
     if wait_s:
-        request.app.state.gate.require_waited(reading.claimed_id(request), "waiting")
+        request.app.state.gate.require_place("waiting", reading.claimed_id(request))
     mailbox, room, signed = await _member(request, EMPTY_SHA256)
     after = int(reading.number(request, "after", 0))
     with _place(request, "waiting", signed) if wait_s else contextlib.nullcontext():

@@ -58,7 +58,7 @@ class Gate:
         per_s = limits.room_requests_per_s
         self._rooms = Buckets(per_s=per_s, burst=_ROOM_BURST_S * per_s, clock=clock)
         self._clock = clock
-        self._told_to_wait: OrderedDict[tuple[str, str], float] = OrderedDict()  # member and what → until when
+        self._told_to_wait: OrderedDict[str, float] = OrderedDict()  # member → until when
         self._places = {name: _Places(name, limits) for name in ("waiting", "uploads")}
 
     def knock(self, request: Request) -> None:
@@ -80,18 +80,22 @@ class Gate:
             self._tell_to_wait(member_id)
             raise Refused(429, "Your room asks too often.", "Wait.", retry_after_s=wait_s, reason="rate_room")
 
-    def require_waited(self, claimed_id: str, what: str = "requests") -> None:
-        """Refuse, before a signature is checked, who was just told to wait with "requests", "waiting" or "uploads".
+    def require_place(self, name: str, claimed_id: str) -> None:
+        """Refuse, before a signature is checked, who says that they are a member who has all places that one may."""
+        self._places[name].require(claimed_id)
+
+    def require_waited(self, claimed_id: str) -> None:
+        """Refuse, before a signature is checked, who was just told to wait.
 
         That costs the relay next to nothing. Only what was truly signed makes somebody wait, so nobody can keep another
         one out.
         """
-        if self._clock() < self._told_to_wait.get((claimed_id, what), 0.0):
+        if self._clock() < self._told_to_wait.get(claimed_id, 0.0):
             raise Refused(429, "You were asked to wait.", "Wait.", retry_after_s=_BUSY_S, reason="rate_member")
 
-    def _tell_to_wait(self, member_id: str, what: str = "requests") -> None:
-        self._told_to_wait.pop((member_id, what), None)
-        self._told_to_wait[member_id, what] = self._clock() + _WAIT_S
+    def _tell_to_wait(self, member_id: str) -> None:
+        self._told_to_wait.pop(member_id, None)
+        self._told_to_wait[member_id] = self._clock() + _WAIT_S
         if len(self._told_to_wait) > _KEYS:
             self._told_to_wait.popitem(last=False)
 
@@ -101,11 +105,7 @@ class Gate:
         address's and the relay's.
         """
         places = self._places[name]
-        try:
-            keys = places.take(member_id, room, address)
-        except Refused:
-            self._tell_to_wait(member_id, name)
-            raise
+        keys = places.take(member_id, room, address)
         try:
             yield
         finally:
@@ -133,6 +133,12 @@ class _Places:
         self._taken: Counter[tuple[str, str]] = Counter()
 
     def take(self, member_id: str, room: str, address: str) -> list[tuple[str, str]]:
+        keys = self.require(member_id, room, address)
+        self.total += 1
+        self._taken.update(keys)
+        return keys
+
+    def require(self, member_id: str, room: str = "", address: str = "") -> list[tuple[str, str]]:
         keys = [(kind, key) for kind, key in (("member", member_id), ("room", room), ("address", address)) if key]
         full = next((kind for kind, key in keys if self._taken[kind, key] >= self._limits[kind]), None)
         if self.total >= self._limit:
@@ -141,8 +147,6 @@ class _Places:
             whose = {"member": "You have", "room": "Your room has", "address": "Your address has"}.get(full)
             error = "The relay is busy." if whose is None else f"The relay is busy. {whose} all places that it may."
             raise Refused(503, error, "Wait.", retry_after_s=_BUSY_S, reason=f"places_{self._name}")
-        self.total += 1
-        self._taken.update(keys)
         return keys
 
     def give_back(self, keys: list[tuple[str, str]]) -> None:
