@@ -739,10 +739,11 @@ class Session:
     def leave(self, *, withdraw: bool = False) -> str:
         """Leave the room; pictures and adapters stay. Returns what was deleted in this kernel, as a sentence.
 
-        `withdraw` asks the room, under this artist's signature, to go back to before their first round and train the
-        rest again without them (`Host.rounds`), and the relay to delete what they uploaded. In this kernel the updates
-        in the clear are deleted, with all that is known of them and the secrets of every try. A relay or a participant
-        that kept copies cannot be made to forget them.
+        `withdraw` asks the host, under this artist's signature, to go back to before their first round and have the
+        others train again without them (`Host.rounds`); the host may say no, and plans cap how often a room goes back.
+        In no case does a further round start with this artist in it. The relay is asked to delete what they uploaded.
+        In this kernel the updates in the clear are deleted, with all that is known of them and the secrets of every
+        try. A relay or a participant that kept copies cannot be made to forget them.
         """
         side, transport = self._in_room()
         self.consent.depart("withdraw" if withdraw else "leave")

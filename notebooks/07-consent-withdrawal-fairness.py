@@ -188,6 +188,15 @@ with_me = session.shared
 consent.withdraw(sure=True)
 company = [member.again() for member in company]
 studio.start_rounds()
+
+# %% [markdown]
+# You are out of every further round. Whether the room *goes back* is the host's to say, because it costs the others. Here
+# you are the host as well:
+
+# %%
+if await studio.asked():
+    print(studio.question)
+    studio.go_back()
 async for event in studio.job.follow(every_s=3):
     print(event)
 

@@ -118,7 +118,7 @@ class Consent:
             if self.sent(leaving.plan):
                 return (
                     f"{place}: your update has left, masked, and a sum cannot be called back. What can be done: leave "
-                    "with withdraw=True, and the room goes back to before you came and trains without you."
+                    "with withdraw=True; the host is asked whether the room goes back and trains without you."
                 )
             self._choose(choice, "changed", leaving=leaving)
             if choice == "skip":

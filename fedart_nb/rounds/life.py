@@ -39,7 +39,7 @@ class SignsOfLife:
 
     Args:
         say: sends one sign: how many steps are done. What it raises of ours is dropped: the next sign may get through.
-        every_s: how often.
+        every_s: how often; wait: lets so many seconds pass, and says True when there are to be no more signs.
 
     >>> signs = SignsOfLife(print, every_s=60)
     >>> list(signs.over(iter([1, 2])))
@@ -47,12 +47,15 @@ class SignsOfLife:
     [1, 2]
     """
 
-    def __init__(self, say: Callable[[int], object], *, every_s: float) -> None:
+    def __init__(
+        self, say: Callable[[int], object], *, every_s: float, wait: Callable[[float], bool] | None = None
+    ) -> None:
         self._say, self._every_s = say, every_s
         self._step = 0
         self._worked = False  # since the last sign
         self._working = False
         self._over = threading.Event()
+        self._wait = wait or self._over.wait
 
     def over(self, work: Any) -> Generator[Any, None, Any]:
         """Pass the work's events on, with signs of life as long as it takes; returns what the work returns."""
@@ -67,7 +70,7 @@ class SignsOfLife:
                 except StopIteration as over:
                     return over.value
                 finally:
-                    self._working = False
+                    self._working, self._worked = False, True
                 if isinstance(event, Step):
                     self._step = event.index
                 yield event
@@ -77,7 +80,7 @@ class SignsOfLife:
                 close()
 
     def _keep_on(self) -> None:
-        while not self._over.wait(self._every_s):
+        while not self._wait(self._every_s) and not self._over.is_set():
             worked, self._worked = self._worked, False
             if worked or self._working:
                 self._sign()

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from .tensors import Tensors
 
-__all__ = ["parallel_rows", "suspicions"]
+__all__ = ["most_parallel", "parallel_rows", "suspicions"]
 
 _SAME = 0.999  # cosine
 _ROWS = 16  # fewer rows in a backbone's layer sort nothing
 _SHARE = 0.5
-_FEW = 2  # rows of a factor: so few sort nothing, and may be parallel by chance
+_FEW = 2  # rows of a factor: so few may be parallel by chance where they are short
+_WIDE = 16  # no chance makes two such long rows of a fresh factor parallel
 
 
 def parallel_rows(matrix: NDArray[np.floating]) -> float:
@@ -52,6 +53,24 @@ def parallel_rows(matrix: NDArray[np.floating]) -> float:
     return float((np.abs(rows @ middle) > _SAME).sum() / len(matrix))
 
 
+def most_parallel(factor: NDArray[np.floating]) -> int:
+    """How many rows of a factor point along one direction, either way: 1 where no two do. Zeros point nowhere.
+
+    >>> most_parallel(np.vstack([np.outer([1, -2, 3], np.ones(8)), np.arange(8.0)]))
+    3
+    """
+    rows = factor.reshape(len(factor), -1).astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1)
+    rows = rows[lengths > 0] / lengths[lengths > 0, None]
+    return int((np.abs(rows @ rows.T) > _SAME).sum(axis=1).max(initial=0))
+
+
+def _fresh(name: str, factor: NDArray[np.floating], tensors: Tensors) -> bool:
+    """Whether a factor is long and nobody has trained on it yet: its B is zero."""
+    other = tensors.get(name.replace(".lora_A.", ".lora_B."))
+    return factor[0].size >= _WIDE and other is not None and not other.any()
+
+
 def suspicions(tensors: Tensors) -> tuple[str, ...]:
     """Sentences about tensors of a shared adapter, or of a backbone, that no training makes; () where there are none.
 
@@ -66,8 +85,8 @@ def suspicions(tensors: Tensors) -> tuple[str, ...]:
         elif ".lora_A." in name:
             if not value.any():
                 found.append(f"{name!r} is zero: with B zero as well, nothing could ever be learned there.")
-            elif len(value) > _FEW and parallel_rows(value) == 1:
-                found.append(f"{name!r} has {len(value)} rows, and all of them point the same way.")
+            elif (same := most_parallel(value)) > _FEW or (same == _FEW and _fresh(name, value, tensors)):
+                found.append(f"{name!r} has {len(value)} rows, and {same} of them point the same way.")
         elif value.ndim >= 2 and len(value) >= _ROWS and ".lora_B." not in name:
             share = parallel_rows(value)
             if share > _SHARE:

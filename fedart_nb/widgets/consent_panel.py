@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["ConsentPanel"]
 
 _WITHDRAWN = (
-    "You have left and withdrawn. The others train again from before your first round, and the relay was told to "
-    "delete what you uploaded. Copies that somebody kept are as they were."
+    "You have left and withdrawn: you are in no further round. The host is asked whether the room goes back to before "
+    "your first round; they may say no, and this kernel does not hear their answer. The relay was told to delete "
+    "what you uploaded. Copies that somebody kept are as they were."
 )
 
 
@@ -116,9 +117,10 @@ class ConsentPanel(Panel):
         again = self.session.consent.rounds_since(self.session.consent.room, rounds[0])
         many = f"{len(rounds)} finished round{'s' if len(rounds) > 1 else ''}"
         return (
-            f"You took part in {many}, from round {rounds[0]} on. If you withdraw, the room goes back to before round "
-            f"{rounds[0]}, and the others train {again} round{'s' if again > 1 else ''} again, each in their kernel: "
-            "about as long as the first time, and it costs those who train with noise that much epsilon again. What is "
+            f"You took part in {many}, from round {rounds[0]} on. If you withdraw, you are in no further round. The "
+            f"host is then asked whether the room goes back to before round {rounds[0]}, and may say no. If it does, "
+            f"the others are asked to train {again} round{'s' if again > 1 else ''} again, each in their kernel: about "
+            "as long as the first time, and it costs those who train with noise that much epsilon again. What is "
             "made then has seen nothing of yours. Two things it cannot do: take back copies of the former shared "
             "adapters, and hide that somebody left. Who holds the former sums and the new ones can compare them."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from weakref import WeakKeyDictionary
 import ipywidgets
 
 from fedart_nb.admission import Guest
+from fedart_nb.consent import Question
 from fedart_nb.errors import RoundError, WireError
 from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Waiting
 from fedart_nb.jobs import Job
@@ -23,6 +25,7 @@ from fedart_nb.widgets import parts
 from fedart_nb.widgets.copyable import Copyable
 from fedart_nb.widgets.lobby_card import DOOR_WORDS, LobbyCard, open_door_notice
 from fedart_nb.widgets.panel import Panel
+from fedart_nb.widgets.question_card import QuestionCard
 from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, promise_notice, safety_card
 from fedart_nb.widgets.unsaved import UnsavedText
 from fedart_nb.widgets.weight import Weight
@@ -48,6 +51,7 @@ _ABOUT_FAIRNESS = parts.notice(
 )
 _Q_WORDS = {"0": "0, everybody alike", "1": "1, by their loss"}
 
+_LOOK_S = 0.2
 _HERE, _THERE = "Start a relay in this kernel", "Use a relay that is running"
 
 #: A host's own relay outlives its panel: artists still read the last result when the cell is run again.
@@ -132,6 +136,33 @@ class HostPanel(Panel):
                 raise RoundError("There is no room yet. Open one first.")
             self._closing, self._round_open = False, 0
             return self._begin("the rounds", self._events(), on_event=self._show, on_end=self._finish)
+
+    async def asked(self) -> bool:
+        """Wait until a question waits for your answer (`question`): True then, False where the rounds ended without.
+
+        >>> if await panel.asked():  # doctest: +SKIP
+        ...     panel.go_back()
+        """
+        while self.question is None and self.job is not None and not self.job.has_ended:  # noqa: ASYNC110 - see RoomPanel
+            await asyncio.sleep(_LOOK_S)
+        return self.question is not None
+
+    @property
+    def question(self) -> Question | None:
+        """Whether the room goes back because somebody withdrew, and what that costs; None where nothing is asked."""
+        return self.question_card.question
+
+    def go_back(self) -> HostPanel:
+        """Answer `question`: the room goes back, and the others train again without who withdrew."""
+        with self._reporting():
+            self.question_card.answer(yes=True)
+        return self
+
+    def stay(self) -> HostPanel:
+        """Answer `question`: the room does not go back. Who withdrew is in no further round all the same."""
+        with self._reporting():
+            self.question_card.answer(yes=False)
+        return self
 
     def close_room(self) -> HostPanel:
         """Tell everybody that the room is closed; rounds that are finished stay."""
@@ -219,10 +250,12 @@ class HostPanel(Panel):
         self._safety = ipywidgets.HTML()
         self._roster = ipywidgets.HTML()
         self._log = ipywidgets.HTML()
+        self.question_card = QuestionCard(button=self._button, lock=self._lock, on_change=self._asks)
         self._room_card = parts.card(
             self._link,
             self._promise,
             parts.row(self._start, self._close_button),
+            self.question_card,
             self._lobby,
             self._progress,
             self._safety,
@@ -291,12 +324,16 @@ class HostPanel(Panel):
 
     def _events(self) -> Iterator[Any]:
         try:
-            for event in self.host.rounds():
+            for event in self.host.rounds(ask=self.question_card.ask):
                 self._record(event)
                 yield event
         finally:
             if self._closing:
                 self.host.close()
+
+    def _asks(self, text: str) -> None:
+        if text:
+            self._say(text, now=True)
 
     def _record(self, event: Any) -> None:
         """Keep every event: the watcher may be told of the latest only."""
@@ -359,6 +396,7 @@ class HostPanel(Panel):
         self._draw_tables()
 
     def _finish(self, job: Job) -> None:
+        self.question_card.close_question()
         if self._latest is not None and self.value is not self._latest:
             self.value = self._latest
         done = self._latest.number if self._latest else 0

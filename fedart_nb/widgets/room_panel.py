@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets
 
+from fedart_nb.consent import Question
 from fedart_nb.errors import FedArtError, RoundError, TrainingError
-from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Step, UpdateSent, Waiting
+from fedart_nb.events import Joined, Note, RoomPaused, RoundClosed, RoundOpened, Step, UpdateSent, Waiting
 from fedart_nb.jobs import Job
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.preflight_card import PreflightCard
+from fedart_nb.widgets.question_card import QuestionCard
 from fedart_nb.widgets.roster_card import RosterCard
 from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, promise_notice, safety_card
 from fedart_nb.widgets.unsaved import UnsavedText
@@ -127,6 +129,17 @@ class RoomPanel(Panel):
             await asyncio.sleep(_LOOK_S)
         return self.plan is not None
 
+    @property
+    def question(self) -> Question | None:
+        """Whether another update of a round may leave, where one has left before; None where nothing is asked."""
+        return self.question_card.question
+
+    def answer(self, *, yes: bool) -> RoomPanel:
+        """Answer `question`."""
+        with self._reporting():
+            self.question_card.answer(yes=yes)
+        return self
+
     def rethink(self) -> str:
         """Skip the running round after all; returns, and shows, what that still changes."""
         with self._reporting():
@@ -186,6 +199,7 @@ class RoomPanel(Panel):
             self._log,
             title="Rounds",
         )
+        self.question_card = QuestionCard(button=self._button, lock=self._lock, on_change=self._asks)
         self.roster = RosterCard(self.session, on_change=self._sync, button=self._button, lock=self._lock)
         self._consent_card.layout.display = self._rounds_card.layout.display = "none"
         self._budget_row = parts.row(self.preflight.budget)
@@ -193,7 +207,13 @@ class RoomPanel(Panel):
         self._look.observe(lambda _change: self._sync(), "value")
         self._ask.observe(lambda _change: self._stand(), "value")
         self._compose(
-            ipywidgets.HTML(masked_updates()), enter, self._consent_card, self.roster, self.preflight, self._rounds_card
+            ipywidgets.HTML(masked_updates()),
+            enter,
+            self._consent_card,
+            self.question_card,
+            self.roster,
+            self.preflight,
+            self._rounds_card,
         )
 
     # the work, in the job's thread
@@ -210,7 +230,8 @@ class RoomPanel(Panel):
         try:
             self.loss_before = self.session.held_out_loss(shared=0.0, personal=0.0)
             confirm: Confirm = "anyone" if self._confirm == "anyone" else self._met
-            for event in self.session.rounds(consent=self._consent, preflight=self._before_sending, confirm=confirm):
+            asking: dict[str, Any] = {"consent": self._consent, "ask": self._asked_again, "confirm": confirm}
+            for event in self.session.rounds(preflight=self._before_sending, **asking):
                 self._record(event)
                 yield event
         except _StoppedError:
@@ -224,6 +245,15 @@ class RoomPanel(Panel):
         if not self._look.value:
             return "send"
         return (yield from self.preflight.look(plan, view))
+
+    def _asked_again(self, question: Question) -> bool:
+        """Ask whether another update of a round may leave, and wait for the person, whatever the box says."""
+        while (answer := self.question_card.ask(question)) is None:
+            if self.job is not None and self.job.is_cancelling:
+                self.question_card.close_question()
+                raise _StoppedError
+            self.question_card.wait()
+        return answer
 
     def _met(self, roster: Any) -> Any:
         """Ask whether the artists of a list are people whom this one knows; None until somebody answers."""
@@ -270,6 +300,11 @@ class RoomPanel(Panel):
             self._answer, self.plan = contribute, None
             self._answered.set()
 
+    def _asks(self, text: str) -> None:
+        if text:
+            self._say(text, now=True)
+        self._sync()
+
     def _record(self, event: Any) -> None:
         """Keep every event: the watcher may be told of the latest only."""
         with self._lock:
@@ -280,6 +315,9 @@ class RoomPanel(Panel):
                 self._lines.append(f"Joined the room {event.room!r} as {event.name} (id {self.session.short_id}).")
             elif isinstance(event, Waiting):
                 self._now, self._step = event.reason, None
+            elif isinstance(event, RoomPaused):
+                self._now, self._step = event.reason, None
+                self._lines.append(f"⚠ {event.reason}")
             elif isinstance(event, Note):
                 self._lines.append(("⚠ " if event.level != "info" else "") + event.text)
             elif isinstance(event, RoundOpened):
@@ -324,7 +362,7 @@ class RoomPanel(Panel):
             self._progress.value = parts.progress(self._now, self._step.index, self._step.total, text)
         else:
             self._progress.value = parts.progress(self._now, None, 1, f"Room: {self._room}" if self._room else "")
-        self._say(self._now, now=isinstance(event, RoundClosed | UpdateSent))
+        self._say(self._now, now=isinstance(event, RoundClosed | UpdateSent | RoomPaused))
         self.roster.draw()
         self._draw_safety()
         self._draw_tables()
@@ -334,6 +372,7 @@ class RoomPanel(Panel):
         if closed is not None and self.value is not closed:
             self.value = closed
         self.plan = None
+        self.question_card.close_question()
         self._consent_card.layout.display = "none"
         self._rounds_card.layout.display = ""
         if job.state == "done":
@@ -387,12 +426,13 @@ class RoomPanel(Panel):
                 ("is read as", f"a sum with at least {leaving.others} others, whom you are shown first"),
                 ("training here", f"{leaving.steps} steps on {leaving.pictures} pictures"),
                 ("privacy", leaving.cost),
+                ("how often", leaving.limits),
                 ("who comes in", _DOORS[plan.door]),
                 ("never leaves", "pictures, captions, file names, losses, your own adapter"),
                 ("the host waits", f"{parts.duration(plan.join_s)} or more, until {plan.min_artists} artists said yes"),
             ]
         )
-        again = parts.notice(leaving.sentences[3], level="warning") if leaving.turn else ""
+        again = parts.notice(" ".join(leaving.again), level="warning") if leaving.again else ""
         noised = plan.protection == "artist"
         promised = promise_notice(self.session.promise(plan)) if noised else ""
         return known + again + masked_updates(why=False) + promised

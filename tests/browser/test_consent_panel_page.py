@@ -27,6 +27,8 @@ panel.look();
 print("looked again")
 """
 AFTER = """
+if await studio.asked():
+    studio.go_back()
 studio.wait(100)
 for member in company:
     member.job.wait(60)

@@ -51,3 +51,18 @@ def test_artists_refuse_such_an_adapter_in_the_first_round(rows: np.ndarray):
     assert done.result is None
     assert {name for name, _ in done.noticed} == {"Ada", "Ben", "Cy"}
     assert all("nothing was trained" in sentence for _, sentence in done.noticed)
+
+
+@pytest.mark.parametrize(("rank", "same"), [(4, 3), (4, 2), (8, 3), (16, 2)])
+def test_some_parallel_rows_among_honest_ones_are_found_too(rank: int, same: int):
+    rows = RNG.normal(size=(rank, 36))
+    assert suspicions(adapter(rows)) == ()
+    rows[1 : 1 + same] = np.outer(RNG.uniform(0.5, 2, same) * (-1) ** np.arange(same), RNG.normal(size=36))
+    assert f"{same} of them point the same way" in suspicions(adapter(rows))[0]
+
+
+def test_two_short_rows_or_two_trained_ones_may_be_parallel():
+    short = adapter(np.outer([1, 2], RNG.normal(size=4)))
+    assert suspicions(short) == ()
+    trained = adapter(np.vstack([np.outer([1, 2], RNG.normal(size=36)), RNG.normal(size=(2, 36))]))
+    assert suspicions(trained | {B: RNG.normal(size=(6, 4)).astype(np.float32)}) == ()

@@ -22,6 +22,7 @@ from fedart_nb.errors import ArtError
 from fedart_nb.events import (
     Joined,
     Note,
+    RoomPaused,
     RoundClosed,
     RoundOpened,
     Sampled,
@@ -210,6 +211,9 @@ class FakeRoomSession(FakeSession):
     def __init__(self, *, rounds: int = 2, fail: Exception | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.total, self.fail = rounds, fail
+        self.question: Any = None  # asked before the first round, if given
+        self.agreed_again: list[bool] = []
+        self.paused = ""
         self.joined: list[Any] = []
         self.answers: list[bool] = []
         self.decisions: list[Any] = []
@@ -234,8 +238,12 @@ class FakeRoomSession(FakeSession):
     def held_out_loss(self, *, shared: float = 1.0, personal: float = 1.0) -> float:
         return 0.5 if not shared else 0.4
 
-    def rounds(self, *, consent: Any = None, preflight: Any = None, confirm: Any = None) -> Any:
+    def rounds(self, *, consent: Any = None, ask: Any = None, preflight: Any = None, confirm: Any = None) -> Any:
         yield Joined("studio", self.name)
+        if self.question is not None:
+            self.agreed_again.append(ask(self.question))
+        if self.paused:
+            yield RoomPaused(self.paused)
         for number in range(1, self.total + 1):
             plan = SimpleNamespace(**{**vars(self.plan), "number": number, "total": self.total})
             leaving = leaving_of(plan, self.name, self.invite.url)
@@ -279,6 +287,8 @@ class FakeHost:
         self.safety_number: Any = None
         self.promise: Any = None
         self.closed = 0
+        self.question: Any = None  # asked before the first round, if given
+        self.went_back: bool | None = None
         self.gate = threading.Semaphore(0) if gated else None
         self.admission = Admission(folder / "admission.json")
         self.admission.bind("studio", "0" * 32)
@@ -320,8 +330,11 @@ class FakeHost:
     def close(self) -> None:
         self.closed += 1
 
-    def rounds(self) -> Any:
+    def rounds(self, *, ask: Any = None) -> Any:
         yield Joined("studio", self.name)
+        while self.question is not None and self.went_back is None:
+            self.went_back = ask(self.question)
+            yield Waiting("The rounds go on.")
         for number in range(1, self.plan.total + 1):
             yield RoundOpened(number, self.plan.total)
             for i, name in enumerate(("Ada", "Bo <script>")):

@@ -104,7 +104,7 @@ def test_withdrawing_says_first_what_it_costs_and_takes_a_second_click(session: 
     panel._withdraw.click()
     assert session.left == []
     assert "from round 2 on" in panel._cost.value
-    assert "the others train 2 rounds again" in panel._cost.value
+    assert "the others are asked to train 2 rounds again" in panel._cost.value
     assert "copies" in panel._cost.value
     panel._keep.click()
     assert panel._sure.layout.display == "none"

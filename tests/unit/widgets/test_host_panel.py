@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from fedart_nb.consent import Question
 from fedart_nb.errors import RelayRefused, RoundError
 from fedart_nb.events import RoundClosed
 from fedart_nb.widgets import HostPanel, host_panel
@@ -211,3 +212,24 @@ def test_without_a_secret_none_is_given(make_host):
     host = make_host()
     HostPanel(host, relay="http://127.0.0.1:8765").open_room()
     assert "opening_secret" not in host.opened_with[0][1]
+
+
+QUESTION = Question("withdrawal", 1, "Dee withdraws. Go back?", ("2 rounds again.",), "Go back to round 1", "Stay")
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_withdrawal_is_asked_about_and_the_rounds_go_on_meanwhile(make_host, back):
+    host = make_host()
+    host.question = QUESTION
+    panel = opened(host)
+    job = panel.start_rounds()
+    while panel.question is None:
+        panel.question_card.wait()
+    assert "2 rounds again." in panel.question_card.children[0].value
+    assert [button.description for button in panel.question_card.children[1].children] == ["Go back to round 1", "Stay"]
+    (panel.go_back if back else panel.stay)()
+    job.wait(20)
+    assert host.went_back is back
+    assert panel.question is None
+    with pytest.raises(RoundError, match="No question waits"):
+        panel.go_back()

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from fedart_nb.consent import Question
 from fedart_nb.errors import RelayUnreachable, RoundError, TrainingError
 from fedart_nb.secagg.safety import SafetyNumber
 from fedart_nb.widgets import RoomPanel
@@ -197,3 +198,57 @@ def test_the_plan_says_how_loud_its_noise_is_and_what_groups_take_off(room_sessi
     assert "At 10 artists this noise is 5.7 times your signal" in seen[0]
     assert "takes it off: epsilon" in seen[0]
     assert "noise left, in clip norms" in seen[0]
+
+
+QUESTION = Question(
+    "attempt", 1, "Send for round 1 again?", ("It has left <once>.", "At most 3 leave."), "Send again", "Skip"
+)
+
+
+def test_a_further_attempt_is_asked_about_in_the_panel_also_under_standing_consent(room_session):
+    session = room_session()
+    session.question = QUESTION
+    panel = RoomPanel(session, ask=False)
+    panel.join("link")
+    answered = threading.Thread(target=when_questioned, args=(panel, True))
+    answered.start()
+    panel.wait(20)
+    answered.join(20)
+    assert session.agreed_again == [True]
+    assert panel.question is None
+    assert panel.question_card.layout.display == "none"
+
+
+def when_questioned(panel, yes):
+    for _ in range(200):
+        if panel.question is not None:
+            shown = panel.question_card.children[0].value
+            assert "Send for round 1 again?" in shown
+            assert "It has left &lt;once&gt;." in shown
+            panel.answer(yes=yes)
+            return
+        panel.question_card.wait()
+
+
+def test_cancel_while_a_question_is_open_answers_nothing(room_session):
+    session = room_session()
+    session.question = QUESTION
+    panel = RoomPanel(session, ask=False)
+    job = panel.join("link")
+    while panel.question is None:
+        panel.question_card.wait()
+    panel.cancel()
+    job.wait(20)
+    assert session.agreed_again == []
+    assert panel.question is None
+    with pytest.raises(RoundError, match="No question waits"):
+        panel.answer(yes=True)
+
+
+def test_a_host_that_stopped_is_shown_in_the_panel(room_session):
+    session = room_session(rounds=0)
+    session.paused = "The host stopped the rounds: Round 1 failed 5 times."
+    panel = RoomPanel(session, ask=False)
+    panel.join("link")
+    panel.wait(20)
+    assert "Round 1 failed 5 times." in panel._log.value
