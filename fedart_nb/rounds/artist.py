@@ -216,7 +216,8 @@ class ArtistSide:
 
     def progress(self, step: int, of: int) -> Envelope:
         """A sign of life while training: how many steps are done, never a loss."""
-        body = {"step": step, "of": of, "life": self._life}
+        self._signs += 1  # equal messages count as one
+        body = {"step": step, "of": of, "life": self._life, "sign": self._signs}
         return self._envelope(self.plan.number if self.plan else 0, "note", body)
 
     def deal(self) -> list[Envelope]:
