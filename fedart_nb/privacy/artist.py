@@ -17,6 +17,10 @@ from fedart_nb.privacy.planning import Unit
 __all__ = ["ArtistPrivacy", "ledger_places"]
 
 
+#: No room has fewer artists.
+_FEWEST = 3
+
+
 @dataclass(frozen=True)
 class ArtistPrivacy:
     """What an artist wants of the noise in a room's sums: at most `epsilon` for everything that is sent, in all rounds.
@@ -66,6 +70,11 @@ class ArtistPrivacy:
         """
         path, witness = ledger_places(folder, home, artist=artist, room=room, unit="artist")
         begun = path.exists() or witness.exists()
+        if not begun and self.delta is not None and self.delta >= 1 / _FEWEST:
+            raise PrivacyError(
+                f"delta is {self.delta:g}, too large for the artists of a room: it allows giving one of them away. "
+                "Take less than one over their number, or leave it out."
+            )
         budget = None if begun else self.budget(delta)
         ledger = Ledger.open(path, artist=artist, room=room, budget=budget, witness=witness)
         held = ledger.budget

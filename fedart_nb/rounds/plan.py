@@ -260,6 +260,11 @@ class RoundPlan:
             return
         if missing := [name for name in ("noise_multiplier", "clip_norm", "delta") if not of_noise[name]]:
             raise RoundError(f"The plan's {missing[0]} is 0; noise on whole artists needs a number above 0.")
+        if self.delta * self.min_artists >= 1:
+            raise RoundError(
+                f"The plan's delta is {self.delta:g}, too large for {self.min_artists} artists: it allows giving "
+                f"one of them away. Take less than 1/{self.min_artists}."
+            )
         if self.weighting != "equal":
             raise RoundError(
                 f"The plan's weighting is {self.weighting!r} and its protection 'artist': weights would be summed "

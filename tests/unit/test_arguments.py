@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,15 @@ def test_a_delta_that_allows_giving_a_picture_away_is_refused_with_one_that_suit
             PicturePrivacy(delta=delta).budget(pictures)
     assert PicturePrivacy(delta=0.1).budget(6).delta == 0.1
     assert PicturePrivacy().budget(2).delta < 1 / 2
+
+
+def test_a_delta_that_allows_giving_an_artist_away_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(PrivacyError, match="giving one of them away"):
+        ArtistPrivacy(delta=0.4).open_ledger(tmp_path, tmp_path / "home", artist="a" * 32, room="studio", delta=1e-3)
+    noised = {**PLAN, "protection": "artist", "noise_multiplier": 1.0, "clip_norm": 0.1, "min_artists": 20}
+    with pytest.raises(RoundError, match="giving one of them away"):
+        RoundPlan(**noised, delta=0.05)
+    assert RoundPlan(**noised, delta=0.01).delta == 0.01
 
 
 def test_whole_numbers_and_numbers_say_what_was_expected() -> None:
