@@ -75,9 +75,9 @@ class HostPanel(Panel):
     """Open a room, hand out its invite, and run its rounds; shows every artist's state while they go on.
 
     `value` is the last `RoundClosed` event, or None; `invite` is the link to hand out. The link holds the room's
-    secret: it is shown here, and left out of everything that is saved with the notebook. `join_s`: how many seconds a
-    round waits for an answer before it starts without those who gave none; `gains`: the box for sums of gains;
-    `door`: "lobby" (you let people in, by name) or "open" (whoever has the link).
+    secret: it is shown here, and left out of what the panel saves with the notebook; what a cell prints is saved as it
+    was printed. `join_s`: how many seconds a round waits for an answer before it starts without those who gave none;
+    `gains`: the box for sums of gains; `door`: "lobby" (you let people in, by name) or "open" (whoever has the link).
 
     Example:
         >>> panel = HostPanel(Host("Studio"), rounds=2, min_artists=3)

@@ -51,7 +51,7 @@ session.join({invite})
 session.consent.stand()
 """
 TAKE_PART = """
-for event in session.rounds(confirm="anyone"):
+for event in session.rounds(confirm="anyone", ask=lambda question: True):
     print(event, flush=True)
     while isinstance(event, Step) and Path({held!r}).exists():
         threading.Event().wait(0.05)

@@ -46,7 +46,7 @@ def others(enter: Enter, run: Run, *names: str) -> list[Future[list[Any]]]:
     sessions = [enter(name) for name in names]
     for session in sessions:
         session.consent.stand()
-    return [run(session.rounds()) for session in sessions]
+    return [run(session.rounds(ask=yes)) for session in sessions]
 
 
 def yes(_question: Question) -> bool:
