@@ -7,6 +7,7 @@ import json
 import secrets
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,9 +20,9 @@ from .arguments import texts
 from .cancelling import abandonable
 from .consent import Question
 from .diffusion import Adapter, AdapterConfig, Backbone, initial_adapter
-from .errors import RelayClosed, RelayRefused, RelayUnreachable, RoundError
+from .errors import FedArtError, RelayClosed, RelayRefused, RelayUnreachable, RoundError
 from .events import Joined, Note, RoundClosed, RoundOpened, Waiting
-from .files import write_private
+from .files import read_json, set_aside, write_private
 from .folder_lock import FolderLock
 from .lobby import Admit, Lobby
 from .migration import host_folder
@@ -36,8 +37,8 @@ from .rounds.life import HostSigns, first_sign_s
 from .rounds.rollback import AskHost, Withdrawals
 from .secagg.encoding import BITS
 from .secagg.graph import quorum_of
-from .secagg.identity import Identity
 from .secagg.safety import SafetyNumber
+from .session_store import identity_in
 
 __all__ = ["CLIP_NORM", "Host"]
 
@@ -78,7 +79,9 @@ class Host:
         self.name = checked_name(name)
         self.folder = host_folder(self.name, folder)
         self._in_use = FolderLock(self.folder, title=f"The host {self.name!r}")
-        self.identity = Identity.load_or_create(self.folder / "identity.key")
+        self.identity, told = identity_in(self.folder, ("room.json", "admission.json"))
+        if told:
+            warnings.warn(told, UserWarning, stacklevel=2)
         self.invite: Invite | None = None
         self.transport: Transport | None = None
         self.members: dict[str, Member] = {}
@@ -672,19 +675,29 @@ class Host:
         write_private(self.folder / "room.json", json.dumps(state).encode())
 
     def _resume(self) -> None:
+        """Go on where a kernel before stopped; a damaged file is set aside, and the room is opened anew."""
         path = self.folder / "room.json"
         if not path.exists():
             return
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not state.get("invite"):
+        try:
+            state: Any = read_json(path)
+            if not state.get("invite"):
+                return
+            plan, invite = RoundPlan.from_body(state["plan"]), Invite.parse(state["invite"])
+            shared = (self.folder / state["shared"]).read_bytes()
+            Adapter.from_bytes(shared)
+            optimiser = self._path_of("optimiser", plan.number).read_bytes() if state.get("optimiser") else b""
+            cursor, because = int(state["cursor"]), str(state["because"])
+            withdrawals = Withdrawals.from_json(state)
+            members = {i: Member(i, name, mark, heard_at=time.monotonic()) for i, name, mark in state["members"]}
+        except (FedArtError, OSError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            told = (
+                f"The host cannot go on with its room ({error}). What was kept of it is now "
+                f"{str(set_aside(path))!r}; the shared adapters stay. Open a room, and send its invites."
+            )
+            warnings.warn(told, UserWarning, stacklevel=3)
             return
-        self.plan = RoundPlan.from_body(state["plan"])
-        self._shared = (self.folder / state["shared"]).read_bytes()
-        if state.get("optimiser"):
-            self._state = self._path_of("optimiser", self.plan.number).read_bytes()
-        self._cursor, self._because = state["cursor"], state["because"]
-        self._withdrawals = Withdrawals.from_json(state)
-        self.members = {i: Member(i, name, mark, heard_at=time.monotonic()) for i, name, mark in state["members"]}
-        self.invite = Invite.parse(state["invite"])
+        self.plan, self.invite, self._shared, self._state = plan, invite, shared, optimiser
+        self._cursor, self._because, self._withdrawals, self.members = cursor, because, withdrawals, members
         self.admission.bind(self.invite.room, self.identity.id)
         self._connect(RelayClient(self.invite, self.identity, patience_s=_RELAY_S))

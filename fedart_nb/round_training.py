@@ -21,11 +21,12 @@ __all__ = ["TrainedUpdate", "train_round", "why_not_trainable"]
 
 
 class TrainedUpdate(NamedTuple):
-    """What came of a round's training: the update, what `RoundPlan.metrics` may ask for, and the pictures' ids."""
+    """What came of training: the update, what `RoundPlan.metrics` may ask for, pictures' ids, and whether there is noise."""
 
     update: dict[str, NDArray[np.float32]]
     metrics: dict[str, float]
     ids: tuple[str, ...]
+    noised: bool = False
 
 
 def train_round(
@@ -73,7 +74,7 @@ def train_round(
         yield event
     quarter = max(1, len(losses) // 4)
     means = {"loss_before": float(np.mean(losses[:quarter])), "loss_after": float(np.mean(losses[-quarter:]))}
-    return TrainedUpdate(trained.minus(start), means | dict(measured(start)), data.ids)
+    return TrainedUpdate(trained.minus(start), means | dict(measured(start)), data.ids, payment is not None)
 
 
 def why_not_trainable(plan: RoundPlan, shared: bytes, art: ArtSet | None, backbone: Backbone) -> str:

@@ -8,7 +8,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,6 @@ from .cancelling import abandonable
 from .consent import Ask, Choice, How, Leaving
 from .diffusion import (
     ANCHOR,
-    PERSONAL,
     Adapter,
     AdapterConfig,
     Backbone,
@@ -40,6 +39,9 @@ from .diffusion import (
     personal_config,
     sample,
     train,
+)
+from .diffusion import (
+    PERSONAL as PERSONAL_CONFIG,
 )
 from .diffusion.composing import Way
 from .diffusion.protection import Payment
@@ -61,11 +63,12 @@ from .events import (
 from .files import write_private
 from .names import checked_name
 from .privacy.accounting import Mechanism
-from .privacy.artist import ArtistPrivacy, ledger_places
+from .privacy.artist import ArtistPrivacy
 from .privacy.distributed import SkellamSum
-from .privacy.ledger import Ledger
-from .privacy.planning import UNITS, Unit
+from .privacy.ledger import PERSONAL, Ledger
+from .privacy.planning import Unit
 from .privacy.promise import ArtistPromise
+from .privacy_budgets import PrivacyBudgets
 from .relay import Delivered, Envelope, Invite, Outbox, RelayClient, Transport
 from .roster_check import Confirm, RosterCheck
 from .round_training import TrainedUpdate, train_round, why_not_trainable
@@ -106,8 +109,6 @@ _AWAY_S = (0.05, 2.0)  # the first and the longest pause before a relay that was
 #: Attachments of the host's messages; an SDXL adapter of rank 16 has about 100 MB.
 _LIMIT_BYTES = 512 * 1024 * 1024
 
-#: Where training that never leaves the kernel is accounted, if it is.
-_PERSONAL = "personal"
 
 #: Answers what is about to leave: a `Choice`, or whether to contribute.
 _Consent = Callable[[Leaving], Choice | bool]
@@ -174,6 +175,7 @@ class Session:
         self.store = SessionStore(self.name, folder, throwaway=throwaway)
         self.folder, self.identity = self.store.folder, self.store.identity
         self.consent = self.store.consent()
+        self.budgets = PrivacyBudgets(self.folder, self.store.folders, self.identity.id)
         self.personal: Adapter | None = self.store.adapter("personal")
         self.shared: Adapter | None = self.store.adapter("shared")
         self.transport: Transport | None = None
@@ -256,7 +258,7 @@ class Session:
         `privacy` trains with noise, as is wise for an adapter that will be handed on, and pays from a ledger of its own
         before the first step; what is resumed pays for the steps that are left, with the noise that it began with.
         """
-        config = config or (resume.config if resume else PERSONAL)
+        config = config or (resume.config if resume else PERSONAL_CONFIG)
         below = self.rest_of_world() if without_me else self.shared if on_shared else None
         frozen = [(below, 1.0)] if below else []
         # noise grows with the number of parameters: what is trained with it stays small
@@ -265,12 +267,12 @@ class Session:
         data = self.latents("train")
         private, ledger = resume.private if resume else None, None
         if privacy is not None:
-            ledger = self._ledger_for(privacy, _PERSONAL)
+            ledger = self._ledger_for(privacy, PERSONAL)
             if resume is None:
                 payment = privacy.payment(ledger, pictures=len(data), batch=config.batch, steps=config.steps)
                 private = payment.private
         elif private is not None:
-            ledger = self.ledger(_PERSONAL)
+            ledger = self.ledger(PERSONAL).about(self.budgets.tally, self._content())
         events = train(
             self.backbone,
             data,
@@ -294,6 +296,7 @@ class Session:
                 else:
                     unfinished = None
                     self._replace_personal(event.adapter)
+                    self.store.save_trained_on(event.adapter, self._content(data.ids), noised=private is not None)
                     self.store.forget_training()
                 yield event
         except TrainingError:
@@ -331,18 +334,19 @@ class Session:
     def ledger(self, room: str | None = None, *, unit: Unit | None = None) -> Ledger:
         """What was spent in a room, the one that this session is in by default ("personal": for personal adapters).
 
+        What other rooms, sessions and personal adapters of this user spent of the same pictures counts in it.
+
         `unit`: "picture" or "artist", for rooms where both are kept; otherwise the one that there is.
 
         Raises:
-            LedgerError: nothing was trained with noise there yet, or the ledger cannot be trusted.
+            LedgerError: nothing was spent there yet, or the ledger cannot be trusted.
         """
         room = room or self._room_id()
         if unit is None:
-            kept = [one for one in UNITS if any(place.exists() for place in self._ledger_places(room, one))]
+            kept = self.budgets.units(room)
             wished: Unit = "artist" if isinstance(self.privacy, ArtistPrivacy) else "picture"
             unit = wished if wished in kept or not kept else kept[0]
-        path, witness = self._ledger_places(room, unit)
-        return Ledger.open(path, artist=self.identity.id, room=room, witness=witness)
+        return self.budgets.ledger(room, unit, self._content())
 
     def promise(self, plan: RoundPlan) -> ArtistPromise | None:
         """What the noise of a plan that waits for an answer is worth to this artist; None where it has none."""
@@ -406,13 +410,21 @@ class Session:
         shared: float = 1.0,
         personal: float = 1.0,
         rank: int | None = None,
+        handed_on: bool = True,
     ) -> Path:
         """Write both adapters at their weights as one, for any tool that reads LoRA files; returns its file.
 
         `how`: "cat" does exactly what they do together, "svd" nearly, at a smaller `rank` (`compose`). The file holds
         what the personal adapter learnt: whoever gets it can draw in this artist's hand. A style token is in it too;
-        other tools pass it by, or take it as README says.
+        other tools pass it by, or take it as README says. So a personal adapter that was trained without noise is
+        entered into the ledger as infinite; `handed_on=False` says that the file stays with you, and enters nothing.
         """
+        if handed_on and personal and self.personal is not None:
+            pictures, noised = self.store.trained_on(self.personal) or (self._content(), False)
+            if pictures and not noised:
+                once = ("personal adapter", self.personal.digest)
+                left = "the personal adapter, which was trained without noise"
+                self.budgets.unnoised(PERSONAL, pictures, purpose="personal adapter, handed on", left=left, once=once)
         return compose(self.adapters(shared=shared, personal=personal), how, rank=rank).save(folder)
 
     def adapters(self, *, shared: float = 1.0, personal: float = 1.0) -> list[tuple[Adapter, float]]:
@@ -920,8 +932,9 @@ class Session:
                 try:
                     yield next(training)
                 except StopIteration as over:
-                    update, told, ids = over.value
+                    update, told, ids, noised = over.value
                     about = {"pictures": str(len(ids)), "metrics": json.dumps(told), "trained_on": " ".join(ids)}
+                    about["noised"] = str(int(noised))
                     write_private(path, pack(update, about))  # masked twice, it must be the same: kept until it is over
                     return True
             return False
@@ -951,6 +964,8 @@ class Session:
         warned = len(side.warnings)
         pictures, told = int(about["pictures"]), json.loads(about["metrics"])
         envelope = side.submit(update, pictures=pictures, metrics=told)
+        if about.get("noised") != "1" and plan.protection != "artist":
+            self._enter_unnoised(plan, path, about.get("trained_on", "").split())
         self._write_room()
         ids = about.get("trained_on", "").split()
         self.consent.left(leaving, pictures=ids, size_bytes=envelope.attachments_bytes)
@@ -961,6 +976,13 @@ class Session:
         self.bytes_sent += envelope.attachments_bytes
         warnings = [Note(sentence, "warning") for sentence in side.warnings[warned:]]
         return [*warnings, UpdateSent(plan.number, envelope.attachments_bytes, norm(sent))]
+
+    def _enter_unnoised(self, plan: RoundPlan, path: Path, ids: Sequence[str]) -> None:
+        """Write down, before an update without noise leaves, that nothing bounds what it tells of its pictures."""
+        once = (f"{plan.digest} without noise", hashlib.sha256(path.read_bytes()).hexdigest())
+        left = "a masked update without noise, known to others in a sum"
+        room, pictures = self._room_id(), self._content(ids)
+        self.budgets.unnoised(room, pictures, purpose=f"round {plan.number}", left=left, once=once)
 
     def _looked_at(self, plan: RoundPlan, path: Path, preflight: _Preflight) -> Generator[Any, None, Decision]:
         """Run the look before sending."""
@@ -988,12 +1010,9 @@ class Session:
     def note(self, text: str, record: Mapping[str, Any] | None = None) -> None:
         """Write a line into this room's ledger, or where there is none into `notes.jsonl` in the session's folder."""
         room = self._room_id()
-        for unit in UNITS:
-            path, witness = self._ledger_places(room, unit)
-            if path.exists() or witness.exists():
-                ledger = Ledger.open(path, artist=self.identity.id, room=room, witness=witness)
-                ledger.note(text, record=record)
-                return
+        for unit in self.budgets.units(room)[:1]:
+            self.budgets.ledger(room, unit).note(text, record=record)
+            return
         self.store.note(room, text, record or {})
 
     def _trained_update(self, plan: RoundPlan) -> Generator[Step | Note, None, TrainedUpdate]:
@@ -1073,16 +1092,15 @@ class Session:
         )
 
     def _artist_ledger(self, wish: ArtistPrivacy, plan: RoundPlan) -> Ledger:
-        home, room = self.store.folders.state, self._room_id()
-        return wish.open_ledger(self.folder, home, artist=self.identity.id, room=room, delta=plan.delta)
+        return self.budgets.for_artist(wish, self._room_id(), self._content(), plan.delta)
 
     def _ledger_for(self, privacy: PicturePrivacy, room: str) -> Ledger:
-        pictures = len(self.latents("train"))
-        home = self.store.folders.state
-        return privacy.open_ledger(self.folder, home, artist=self.identity.id, room=room, pictures=pictures)
+        return self.budgets.for_pictures(privacy, room, self._content(self.latents("train").ids))
 
-    def _ledger_places(self, room: str, unit: Unit = "picture") -> tuple[Path, Path]:
-        return ledger_places(self.folder, self.store.folders.state, artist=self.identity.id, room=room, unit=unit)
+    def _content(self, ids: Iterable[str] | None = None) -> list[str]:
+        """Hashes of pictures' content, by which the tally knows them; of those that are trained on by default."""
+        wanted = set(self._trained_on() if ids is None else ids)
+        return [one.sha256 for one in self._art if one.id in wanted] if self._art is not None else []
 
     def _room_id(self) -> str:
         _, transport = self._in_room()

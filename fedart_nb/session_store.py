@@ -14,7 +14,7 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -40,7 +40,7 @@ from .migration import move_old_files, named_folder
 from .rounds import metadata_of, pack, unpack
 from .secagg.identity import Identity
 
-__all__ = ["SessionStore"]
+__all__ = ["SessionStore", "identity_in"]
 
 #: What reading a damaged file may end in.
 _DAMAGE = (
@@ -159,6 +159,29 @@ class SessionStore:
         """An adapter is in use again."""
         for path in (self.folder / "former").glob(f"*-{adapter.digest[:12]}.safetensors"):
             path.unlink(missing_ok=True)
+
+    def save_trained_on(self, adapter: Adapter, pictures: Sequence[str], *, noised: bool) -> None:
+        """Remember which pictures (`Picture.sha256`) a personal adapter learnt from, and whether with noise."""
+        known = list(self._trainings().items())[-_FORMER:]
+        about = {**dict(known), adapter.digest: {"pictures": list(pictures), "noised": noised}}
+        write_private(self.folder / "personal" / "trained-on.json", json.dumps(about).encode())
+
+    def trained_on(self, adapter: Adapter) -> tuple[list[str], bool] | None:
+        """That again; None where it is not known of this adapter."""
+        about = self._trainings().get(adapter.digest)
+        return (about["pictures"], about["noised"]) if about else None
+
+    def _trainings(self) -> dict[str, dict[str, Any]]:
+        path = self.folder / "personal" / "trained-on.json"
+
+        def read() -> dict[str, dict[str, Any]]:
+            data: Any = read_json(path)
+            for about in data.values():
+                if not all(isinstance(one, str) for one in about["pictures"]) or not isinstance(about["noised"], bool):
+                    raise TypeError
+            return dict(data)
+
+        return self._read(path, read, "Which pictures the personal adapter learnt from is not known any more.") or {}
 
     def training(self) -> TrainState | None:
         """The last saved state of an unfinished training."""
@@ -312,24 +335,14 @@ class SessionStore:
         make_private([self.folder / name for name in (*_FILES, *_FOLDERS)])
 
     def _read_identity(self) -> Identity:
-        path = self.folder / "identity.key"
-        try:
-            return Identity.load_or_create(path)
-        except WireError:
-            damaged = set_aside(path)
-        except OSError as error:
-            raise StorageError(f"Cannot read or make {str(path)!r}: {error.strerror or error}.") from error
-        former = [set_aside(one, "former").name for one in map(self.folder.joinpath, _OF_IDENTITY) if one.exists()]
-        room = self.room()
+        room: dict[str, Any] = {}
+        identity, told = identity_in(self.folder, _OF_IDENTITY)
+        if told:
+            room = self.room()
         if room:
-            self.save_room({**room, "side": {}})
-        kept = f" What only the former identity can use is kept beside it: {', '.join(former)}." if former else ""
-        self._tell(
-            f"{path.name} in {str(self.folder)!r} is damaged, and is kept as {damaged.name}. You have a new identity: "
-            "every room sees a new person, has to admit you again, and compares the words again. If you have a copy of "
-            f"the right file, close this session and put it back.{kept}"
-        )
-        return Identity.load_or_create(path)
+            self.save_room({**room, "side": {}})  # the way back to the room is known, what was done there is not
+        self._tell(told)
+        return identity
 
     def _read(self, path: Path, read: Callable[[], _T], lost: str) -> _T | None:
         """What `read` gives; None where there is no such file, or a damaged one, which is set aside."""
@@ -375,3 +388,27 @@ def _room_in(path: Path) -> dict[str, Any]:
 
 def _room_of(kept: Mapping[str, Any]) -> str:
     return f"{kept['room']}-{kept['host'][:16]}"
+
+
+def identity_in(folder: Path, belongings: Sequence[str]) -> tuple[Identity, str]:
+    """The signing key in a folder, made if there is none; a damaged one is kept, and a sentence tells of the new one.
+
+    `belongings`: files and folders there that mean nothing to a new identity; they are set aside with the old one.
+
+    Raises:
+        StorageError: it cannot be read or written.
+    """
+    path = folder / "identity.key"
+    try:
+        return Identity.load_or_create(path), ""
+    except WireError:
+        damaged = set_aside(path)
+    except OSError as error:
+        raise StorageError(f"Cannot read or make {str(path)!r}: {error.strerror or error}.") from error
+    former = [set_aside(one, "former").name for one in map(folder.joinpath, belongings) if one.exists()]
+    kept = f" What only the former identity can use is kept beside it: {', '.join(former)}." if former else ""
+    return Identity.load_or_create(path), (
+        f"{path.name} in {str(folder)!r} is damaged, and is kept as {damaged.name}. There is a new identity now: "
+        "others see a new person, who has to be admitted again, and the words have to be compared again. If you have a "
+        f"copy of the right file, shut this kernel down and put it back.{kept}"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 import threading
 import time
@@ -161,8 +162,8 @@ class Consent:
             told = {
                 "size_bytes": size_bytes,
                 "unit": leaving.unit,
-                "epsilon": None if not leaving.unit else leaving.epsilon,
-                "epsilon_after": None if not leaving.unit else leaving.epsilon_after,
+                "epsilon": leaving.epsilon if math.isfinite(leaving.epsilon) else None,
+                "epsilon_after": leaving.epsilon_after if math.isfinite(leaving.epsilon_after) else None,
                 "delta": leaving.delta,
             }
             self._came("sent", leaving.room, leaving.number, leaving.plan, pictures=pictures, **told)

@@ -58,14 +58,20 @@ class Leaving:
 
     @property
     def epsilon(self) -> float:
-        """What this round adds to epsilon; infinite without noise."""
-        return self.epsilon_after - self.epsilon_before if self.unit else math.inf
+        """What this round adds to epsilon; infinite without noise, now or before."""
+        bounded = self.unit and math.isfinite(self.epsilon_after)
+        return self.epsilon_after - self.epsilon_before if bounded else math.inf
 
     @property
     def cost(self) -> str:
         """What it costs in privacy, as a sentence."""
         if not self.unit:
             return "There is no noise in it: nothing bounds what a sum of such updates tells."
+        if not math.isfinite(self.epsilon_after):
+            return (
+                "It has noise, but not the promise of one: something that is counted of the same pictures bounds "
+                f"nothing per {self.unit}, so epsilon stays infinite."
+            )
         of = "" if self.budget is None else f" of {self.budget:g}"
         return (
             f"It brings epsilon from {self.epsilon_before:.2f} to {self.epsilon_after:.2f}{of} per {self.unit}, at "

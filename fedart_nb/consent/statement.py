@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fedart_nb.markdown import plain
+
 from .influence import Influence
 from .receipts import Receipt, room_name
 
@@ -32,14 +34,16 @@ def statement(receipts: Sequence[Receipt], *, influences: Iterable[Influence] = 
     """Markdown, one line for each receipt, then what each of `influences` says."""
     head = receipts[0].body if receipts else {}
     lines = [
-        f"# What {name or 'this artist'} agreed to",
+        f"# What {plain(name) or 'this artist'} agreed to",
         "",
         f"Artist {head.get('artist', '(nothing was written down yet)')}.",
         "Every line is signed and holds the hash of the one before it.",
         "",
     ]
-    lines += [f"- {one.body['time']} {sentence_of(one.body)}" for one in receipts if one.kind in ("choice", "outcome")]
-    told = [f"- {one.picture or one.mark}: {one}" for one in influences]
+    lines += [
+        f"- {one.body['time']} {plain(sentence_of(one.body))}" for one in receipts if one.kind in ("choice", "outcome")
+    ]
+    told = [f"- {plain(one.picture or one.mark)}: {plain(str(one))}" for one in influences]
     if told:
         lines += ["", "## What each picture has influenced", "", *told]
     if receipts:
@@ -72,4 +76,6 @@ def sentence_of(body: Mapping[str, Any]) -> str:
 
 def _epsilon(told: Mapping[str, Any]) -> str:
     after = told.get("epsilon_after")
+    if after is None and told.get("unit"):
+        return f"noise, and epsilon infinite per {told['unit']} all the same"
     return "no noise" if after is None else f"epsilon {after:.2f} per {told['unit']} in all"

@@ -25,7 +25,8 @@ class PicturePrivacy:
     """What an artist wants of privacy in one room: at most `epsilon` for each picture, over all rounds.
 
     Attributes:
-        epsilon: the budget; delta: `default_delta` of the number of pictures unless given.
+        epsilon: the budget; None promises nothing, only keeps count, and needs a `noise_multiplier`.
+        delta: `default_delta` of the number of pictures unless given.
         noise_multiplier: solved so that the budget lasts for all rounds, unless given.
         clip_norm, draws, factors, passes: as in `PrivateTraining`; two passes for backbones of Stable Diffusion's size.
         learning_rate: instead of the round's plan's, if given. Noised gradients want a larger one: 2e-2 learnt best.
@@ -37,7 +38,7 @@ class PicturePrivacy:
         ...     print(event)
     """
 
-    epsilon: float = 8.0
+    epsilon: float | None = 8.0
     delta: float | None = None
     noise_multiplier: float | None = None
     clip_norm: float = CLIP_NORM
@@ -50,6 +51,8 @@ class PicturePrivacy:
     def __post_init__(self) -> None:
         plain_fields(self)
         self.budget(1)
+        if self.epsilon is None and self.noise_multiplier is None:
+            raise PrivacyError("epsilon is None, so nothing says how much noise there is. Give a noise_multiplier too.")
         self._training(self.noise_multiplier or 0.0)
 
     def budget(self, pictures: int) -> Budget:
@@ -76,13 +79,28 @@ class PicturePrivacy:
         begun = path.exists() or witness.exists()
         budget = None if begun else wished
         ledger = Ledger.open(path, artist=artist, room=room, budget=budget, witness=witness)
+        if ledger.budget.epsilon is None or not begun:
+            return ledger  # it only kept count until now: see `agreed`
+        return self.agreed(ledger, pictures=pictures)
+
+    def agreed(self, ledger: Ledger, *, pictures: int) -> Ledger:
+        """The ledger, if its budget is this wish's; one that only kept count takes this wish's limit.
+
+        Raises:
+            BudgetExceeded: something has left without noise, so no limit can be kept.
+            LedgerError: it was begun for another epsilon, delta or accountant.
+        """
+        if ledger.budget.epsilon is None and ledger.budget.unit == "picture":
+            if self.epsilon is not None:
+                ledger.adopt(self.budget(pictures))
+            return ledger
         held = ledger.budget
         wanted = (self.epsilon, held.delta if self.delta is None else self.delta, self.accountant)
         if (held.epsilon, held.delta, held.accountant) != wanted or held.unit != "picture":
             raise LedgerError(
                 f"This room's ledger has epsilon {held.epsilon} per {held.unit} at delta {held.delta:g} by "
-                f"{held.accountant}; asked for was {self.epsilon:g} at delta {wanted[1]:g} by {self.accountant}. Ask "
-                "for the same, or call change_budget(epsilon, why=...) on the ledger: it stays visible."
+                f"{held.accountant}; asked for was {_limit(self.epsilon)} at delta {wanted[1]:g} by {self.accountant}. "
+                "Ask for the same, or call change_budget(epsilon, why=...) on the ledger: it stays visible."
             )
         return ledger
 
@@ -99,9 +117,9 @@ class PicturePrivacy:
             sigma = ledger.noise_for(sample_rate=min(1.0, batch / pictures), steps=steps * max(1, rounds_left))
             if sigma > _MOST_NOISE:
                 raise BudgetExceeded(
-                    f"Epsilon {ledger.spent:.3g} of {ledger.budget.epsilon:g} is spent. What is left would take noise "
-                    f"of {sigma:.0f} clip norms, and nothing can be learnt under it. Nothing was trained; take part no "
-                    "more, or call change_budget."
+                    f"Epsilon {ledger.spent:.3g} of {_limit(ledger.budget.epsilon)} is spent. What is left would take "
+                    f"noise of {sigma:.0f} clip norms, and nothing can be learnt under it. Nothing was trained; take "
+                    "part no more, or call change_budget."
                 )
         private = self._training(sigma)
         return Payment(private, ledger, private.mechanism(pictures=pictures, batch=batch, steps=steps), name)
@@ -127,12 +145,17 @@ class Payment:
         if self.ledger.allows(self.mechanism):
             return ""
         budget = self.ledger.budget
-        return f"It would bring epsilon to {self.ledger.cost(self.mechanism):.3g}; your budget is {budget.epsilon:g}."
+        told = f"It would bring epsilon to {self.ledger.cost(self.mechanism):.3g}; your budget is "
+        return f"{told}{_limit(budget.epsilon)}. {self.ledger.why_unbounded}".strip()
 
     def __str__(self) -> str:
         budget = self.ledger.budget
         return (
             f"{self.name.capitalize()}: noise multiplier {self.private.noise_multiplier:.3g}; epsilon "
-            f"{self.ledger.cost(self.mechanism):.2f} of {budget.epsilon:g} afterwards, per {budget.unit} at delta "
-            f"{budget.delta:g}."
+            f"{self.ledger.cost(self.mechanism):.2f} of {_limit(budget.epsilon)} afterwards, per {budget.unit} "
+            f"at delta {budget.delta:g}."
         )
+
+
+def _limit(epsilon: float | None) -> str:
+    return "no limit" if epsilon is None else f"{epsilon:g}"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedart_nb.arguments import plain_fields
 from fedart_nb.errors import LedgerError, PrivacyError
-from fedart_nb.files import folder_name
+from fedart_nb.folders import folder_name, unique_folder
 from fedart_nb.privacy.distributed import SkellamSum
 from fedart_nb.privacy.ledger import Budget, Ledger
 from fedart_nb.privacy.planning import Unit
 
 __all__ = ["ArtistPrivacy", "ledger_places"]
+
+#: Names of rooms that are file names of their own on every system; others get a hash.
+_PLAIN = re.compile(r"(?!.*-[0-9a-f]{12}$)[a-z0-9][a-z0-9_-]{0,79}")
+_LINE_BYTES = 64 * 1024
 
 
 #: No room has fewer artists.
@@ -118,6 +124,22 @@ class ArtistPrivacy:
 
 
 def ledger_places(folder: Path, home: Path, *, artist: str, room: str, unit: Unit = "picture") -> tuple[Path, Path]:
-    """Where the two copies of a ledger lie."""
-    name = folder_name(room) + ("" if unit == "picture" else "-artist")
-    return folder / "ledgers" / f"{name}.jsonl", home / "ledgers" / f"{artist[:16]}-{name}.jsonl"
+    """Where the two copies of a ledger lie; one that an older version called by a cut name is renamed."""
+    end = "" if unit == "picture" else "-artist"
+    name = room if _PLAIN.fullmatch(room) else unique_folder(room)
+    places = [folder / "ledgers" / f"{name}{end}.jsonl", home / "ledgers" / f"{artist[:16]}-{name}{end}.jsonl"]
+    if name != (cut := folder_name(room)):
+        olds = [folder / "ledgers" / f"{cut}{end}.jsonl", home / "ledgers" / f"{artist[:16]}-{cut}{end}.jsonl"]
+        for old, place in zip(olds, places, strict=True):
+            if not place.exists() and old.exists() and _room_in(old) == room:
+                old.rename(place)
+    return places[0], places[1]
+
+
+def _room_in(path: Path) -> object:
+    """Which room a ledger's first line names; None where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return json.loads(file.readline(_LINE_BYTES))["body"]["room"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None

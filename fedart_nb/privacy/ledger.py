@@ -1,16 +1,19 @@
 """The ledger: what one artist has spent of epsilon in one room, written down before anything is trained.
 
 It is there against honest accidents and against the temptation to run a cell just once more: whatever was trained with
-noise counts, also when it was cancelled, crashed, withdrawn or forgotten. Nothing is ever refunded.
+noise counts, also when it was cancelled, crashed, withdrawn or forgotten, and what left without noise counts as
+infinite. Nothing is ever refunded. With a `Tally`, what other rooms, sessions and personal adapters of this user spent
+of the same pictures counts too.
 
 What it notices, and what becomes of it (`tests/unit/privacy/test_ledger.py` has each):
   - a line changed or taken out: the chain of hashes breaks. The other copy counts; with none whole, nothing is trained.
-  - an older copy put back, or the file deleted: the witness, a second copy in another folder, holds what is missing.
+  - a line changed and all hashes computed anew in one copy: one id says two things. The larger spending counts.
+  - an older copy put back, or the file deleted: the witness, a second copy under another root, holds what is missing.
   - the session folder copied, and both copies used on this machine: the witness gets both, and both count.
   - two kernels at once: a lock lets one of them spend at a time.
   - clocks: times are written for people; nothing is computed from them.
-What it cannot notice: both files put back or deleted together, all hashes computed anew in both, a copy used on another
-machine, training with other code. `verify_export` finds the first three if a statement exported before was kept.
+What it cannot notice: both files put back, deleted or written anew together (`verify_export` finds these if a statement
+exported before was kept), what the same pictures spent on another computer, and training with other code.
 """
 
 from __future__ import annotations
@@ -18,29 +21,39 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fedart_nb.arguments import plain_fields
 from fedart_nb.errors import BudgetExceeded, LedgerError, PrivacyError
-from fedart_nb.files import locked
 from fedart_nb.privacy.accounting import (
     ACCOUNTANTS,
     NEIGHBOURS,
     ZEROS,
     Accountant,
+    Gaussian,
     Mechanism,
     epsilon,
     mechanism_of,
 )
-from fedart_nb.privacy.chain import Link, read_chain, reconciled, salvaged, with_bodies, write_chain
+from fedart_nb.privacy.chain import Link
+from fedart_nb.privacy.entries import FORMAT, is_spending, larger, wrong_in
 from fedart_nb.privacy.planning import UNITS, Unit, solve_noise
+from fedart_nb.privacy.tally import Spending, Tally, cost_of, paths
+from fedart_nb.privacy.twin import TwinChain
 
-__all__ = ["Budget", "Entry", "Ledger"]
+__all__ = ["PERSONAL", "Budget", "Entry", "Ledger"]
 
-_FORMAT = 1
+#: The room of what personal adapters spend, which stay in the kernel.
+PERSONAL = "personal"
+_NO_NOISE = Gaussian(0.0)
+_WAYS_ON = (
+    "Nothing was trained. Leave those pictures out, or ask for noise without a promise, for what leaves from now on: "
+    "PicturePrivacy(epsilon=None, noise_multiplier=1.0)."
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Entry:
-    """One training that was paid for: with what noise, when, for what, and epsilon of everything up to it."""
+    """One training that was paid for: with what noise, when, for what, and epsilon of this room's entries up to it."""
 
     mechanism: Mechanism
     purpose: str
@@ -88,7 +101,7 @@ class Ledger:
 
     Attributes:
         path, witness: where it is kept, twice.
-        warnings: sentences about what was found odd and counted all the same, newest last.
+        pictures: hashes of the pictures that it is asked about: what was spent of the same ones elsewhere counts.
 
     Example:
         >>> ledger = Ledger.open(path, artist="ada-id", room="studio", budget=Budget(epsilon=8.0, delta=1e-3))
@@ -96,10 +109,22 @@ class Ledger:
         >>> print(f"{ledger.spent:.2f} of {ledger.budget.epsilon}")
     """
 
-    def __init__(self, path: Path, witness: Path | None, clock: Callable[[], float]) -> None:
-        self.path, self.witness = path, witness
-        self.warnings: list[str] = []
-        self._clock = clock
+    def __init__(
+        self,
+        path: Path,
+        witness: Path | None,
+        clock: Callable[[], float],
+        tally: Tally | None = None,
+        pictures: Sequence[str] = (),
+    ) -> None:
+        self.path, self.witness, self.pictures = path, witness, frozenset(pictures)
+        self._tally, self._clock = tally, clock
+        self._chain = TwinChain(path, witness, check=wrong_in, larger=larger, counts=is_spending)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about what was found odd in the files and counted all the same, newest last."""
+        return self._chain.warnings
 
     @classmethod
     def open(
@@ -111,6 +136,8 @@ class Ledger:
         budget: Budget | None = None,
         witness: str | Path | None = None,
         clock: Callable[[], float] = time.time,
+        tally: Tally | None = None,
+        pictures: Sequence[str] = (),
     ) -> Ledger:
         """Open a ledger, or begin one with `budget`.
 
@@ -119,21 +146,20 @@ class Ledger:
             budget: must be the ledger's own where there is one already (`change_budget` changes it, visibly).
             witness: a second copy, kept in a folder that is not copied or put back together with the first.
             clock: seconds since 1970, for the times that people read.
+            tally: where everything that was spent of these `pictures` (`Picture.sha256`) is counted, and is counted on.
 
         Raises:
             LedgerError: damaged, of somebody else, or of another budget.
         """
-        ledger = cls(Path(path), Path(witness) if witness else None, clock)
-        for place in ledger._places():
-            place.parent.mkdir(parents=True, exist_ok=True)
-        with ledger._locked():
-            links = ledger._read()
+        ledger = cls(Path(path), Path(witness) if witness else None, clock, tally, pictures)
+        with ledger._chain.lock():
+            links = ledger._chain.read()
             if not links:
                 if budget is None:
                     raise LedgerError(f"There is no ledger at {str(path)!r} yet; give a budget to begin one.")
                 first = {
                     "kind": "opened",
-                    "format": _FORMAT,
+                    "format": FORMAT,
                     "id": secrets.token_hex(8),
                     "artist": artist,
                     "room": room,
@@ -144,11 +170,10 @@ class Ledger:
                     "epsilon": budget.epsilon,
                     "time": ledger._now(),
                 }
-                links = [Link(first)]
-                ledger._write(links)
+                links = ledger._chain.append(first)
         head = links[0].body
-        if head.get("format") != _FORMAT:
-            raise LedgerError(f"{ledger.path.name} has format {head.get('format')!r}; this version reads {_FORMAT}.")
+        if head.get("format") != FORMAT:
+            raise LedgerError(f"{ledger.path.name} has format {head.get('format')!r}; this version reads {FORMAT}.")
         if (head["artist"], head["room"]) != (artist, room):
             raise LedgerError(
                 f"{ledger.path.name} is the ledger of {head['artist']!r} in {head['room']!r}, not of {artist!r} in "
@@ -160,6 +185,17 @@ class Ledger:
                 "change_budget(epsilon, why=...) changes its epsilon, and shows in the statement."
             )
         return ledger
+
+    def about(self, tally: Tally, pictures: Iterable[str]) -> Ledger:
+        """The same ledger, asked about these pictures (`Picture.sha256`): what was spent of them elsewhere counts."""
+        other = Ledger(self.path, self.witness, self._clock, tally, tuple(pictures))
+        other._chain = self._chain
+        return other
+
+    @property
+    def id(self) -> str:
+        """Its own name, in the tally."""
+        return str(self._links()[0].body["id"])
 
     @property
     def budget(self) -> Budget:
@@ -178,9 +214,26 @@ class Ledger:
 
     @property
     def spent(self) -> float:
-        """Epsilon of everything in the ledger, at the budget's delta."""
+        """Epsilon of everything that was spent of the pictures, here and elsewhere, at the budget's delta.
+
+        Without a tally, of everything in this ledger.
+        """
         links = self._links()
         return self._cost(links, ())
+
+    @property
+    def spent_here(self) -> float:
+        """Epsilon of everything in this ledger alone."""
+        links = self._links()
+        return self._epsilon(links, _mechanisms(links))
+
+    @property
+    def elsewhere(self) -> tuple[Spending, ...]:
+        """What other rooms, sessions and personal adapters of this user spent of the same pictures, oldest first."""
+        if self._tally is None:
+            return ()
+        here = {str(link.body["id"]) for link in self._links()}
+        return tuple(one for one in self._tally.of(self.pictures) if one.id not in here)
 
     @property
     def left(self) -> float:
@@ -219,6 +272,11 @@ class Ledger:
         budget = self.budget
         return budget.epsilon is None or self.cost(mechanism) <= budget.epsilon
 
+    @property
+    def why_unbounded(self) -> str:
+        """Why no noise keeps any limit for these pictures any more, and what can be done; "" where it does."""
+        return self._why_unbounded(self._links())
+
     def noise_for(self, *, sample_rate: float, steps: int) -> float:
         """The least noise multiplier with which so many more steps stay within the budget.
 
@@ -230,14 +288,19 @@ class Ledger:
         budget = _budget_of(links)
         if budget.epsilon is None:
             raise PrivacyError("This ledger has no limit on epsilon to solve for. Give a noise multiplier.")
+        if why := self._why_unbounded(links):
+            raise BudgetExceeded(why)
         try:
-            return solve_noise(
-                budget.epsilon,
-                delta=budget.delta,
-                sample_rate=sample_rate,
-                steps=steps,
-                accountant=budget.accountant,
-                spent=_mechanisms(links),
+            return max(
+                solve_noise(
+                    budget.epsilon,
+                    delta=budget.delta,
+                    sample_rate=sample_rate,
+                    steps=steps,
+                    accountant=budget.accountant,
+                    spent=spent,
+                )
+                for spent in self._paths(links)
             )
         except PrivacyError as error:
             raise BudgetExceeded(f"{error} Nothing was trained.") from error
@@ -249,6 +312,7 @@ class Ledger:
         purpose: str,
         record: Mapping[str, Any] | None = None,
         once: tuple[str, str] | None = None,
+        left: bool | None = None,
     ) -> Entry:
         """Pay for a training that is about to begin. Call it before the first step; there is no way to take it back.
 
@@ -257,46 +321,103 @@ class Ledger:
             record: JSON values for the statement: how many pictures, what leaves the kernel.
             once: name and hash of what leaves, for what is said again, bit by bit, after a restart: it is paid for
                 once. Something else under the same name is refused.
+            left: whether something of it leaves the kernel; by default it does, but for personal adapters.
 
         Raises:
             BudgetExceeded: the budget does not reach; nothing was written.
             LedgerError: the files cannot be trusted, or `once` was paid for something else; nothing was written.
         """
-        with self._locked():
-            links = self._read()
-            if not links:
-                raise LedgerError(f"The ledger at {str(self.path)!r} and its witness are gone. Nothing is trained.")
+        with self._held() as links:
             if once and (paid := [k.body for k in links if k.body.get("once", [""])[0] == once[0]]):
                 return self._again(links, paid[0], (mechanism, once[1]))
             budget = _budget_of(links)
-            after = self._cost(links, (mechanism,))
+            after = self._cost(links, (mechanism,), held=True)
             if budget.epsilon is not None and not after <= budget.epsilon:
                 raise BudgetExceeded(
-                    f"{purpose} would bring epsilon from {self._cost(links, ()):.3g} to {after:.3g}; the budget is "
-                    f"{budget.epsilon:g} per {budget.unit} at delta {budget.delta:g}. Nothing was trained and nothing "
-                    "spent. More noise or fewer steps cost less; change_budget raises the budget, and says so."
+                    f"{purpose} would bring epsilon from {self._cost(links, (), held=True):.3g} to {after:.3g}; the "
+                    f"budget is {budget.epsilon:g} per {budget.unit} at delta {budget.delta:g}. Nothing was trained "
+                    "and nothing spent. More noise or fewer steps cost less; change_budget raises the budget, and says "
+                    "so."
                 )
-            body = {
-                "kind": "spent",
-                "id": secrets.token_hex(8),
-                "mechanism": {"kind": type(mechanism).__name__, **asdict(mechanism)},
-                "purpose": purpose,
-                "record": dict(record or {}),
-                "time": self._now(),
-            }
-            if once:
-                body["once"] = list(once)
-            self._write([*links, links[-1].then(body)])
+            left = links[0].body["room"] != PERSONAL if left is None else left
+            return self._entered(links, mechanism, purpose, record, once, left=left, after=after)
+
+    def enter_unnoised(
+        self, *, purpose: str, record: Mapping[str, Any] | None = None, once: tuple[str, str] | None = None
+    ) -> Entry:
+        """Write down that something leaves without noise: from now on epsilon is infinite, whatever the budget.
+
+        The arguments are those of `spend`; under the same `once` it is entered once.
+        """
+        with self._held() as links:
+            if once and (paid := [k.body for k in links if k.body.get("once") == list(once)]):
+                return self._again(links, paid[0], (_NO_NOISE, once[1]))
+            return self._entered(links, _NO_NOISE, purpose, record, once, left=True, after=math.inf)
+
+    def _entered(
+        self,
+        links: Sequence[Link],
+        mechanism: Mechanism,
+        purpose: str,
+        record: Mapping[str, Any] | None,
+        once: tuple[str, str] | None,
+        *,
+        left: bool,
+        after: float,
+    ) -> Entry:
+        body = {
+            "kind": "spent",
+            "id": secrets.token_hex(8),
+            "mechanism": {"kind": type(mechanism).__name__, **asdict(mechanism)},
+            "purpose": purpose,
+            "record": dict(record or {}),
+            "time": self._now(),
+        }
+        if once:
+            body["once"] = list(once)
+        head = links[0].body
+        if self._tally is not None and self.pictures:  # first there: a crash in between counts once, and not nought
+            self._tally.add(
+                Spending(
+                    id=str(body["id"]),
+                    mechanism=mechanism,
+                    unit=head["unit"],
+                    pictures=self.pictures,
+                    purpose=purpose,
+                    room=str(head["room"]),
+                    artist=str(head["artist"]),
+                    ledger=str(head["id"]),
+                    time=str(body["time"]),
+                    left=left,
+                )
+            )
+        self._chain.append(body)
         return Entry(mechanism, purpose, str(body["time"]), after, dict(record or {}))
 
     def change_budget(self, epsilon: float | None, *, why: str) -> None:
         """Raise or lower the budget's epsilon. It stays in the ledger for good, with the reason."""
-        with self._locked():
-            links = self._read()
+        with self._held() as links:
             old = _budget_of(links)
             Budget(epsilon, old.delta, old.unit, old.accountant)
             body = {"kind": "budget", "id": secrets.token_hex(8), "epsilon": epsilon, "why": why, "time": self._now()}
-            self._write([*links, links[-1].then(body)])
+            self._chain.append(body)
+
+    def adopt(self, budget: Budget) -> None:
+        """Take the first limit of a ledger that only kept count until now. It stays in the ledger for good.
+
+        Raises:
+            BudgetExceeded: what is spent already has no bound, so no limit can be kept.
+            LedgerError: it has a limit.
+        """
+        with self._held() as links:
+            old = _budget_of(links)
+            if old.epsilon is not None or old.unit != budget.unit or budget.epsilon is None:
+                raise LedgerError(f"This ledger has {_told(old)}; asked for was {_told(budget)}.")
+            if why := self._why_unbounded(links, held=True):
+                raise BudgetExceeded(why)
+            body = {"kind": "budget", "id": secrets.token_hex(8), "epsilon": budget.epsilon, "time": self._now()}
+            why = "the first limit; until then it only kept count"
+            self._chain.append(body | {"why": why, "delta": budget.delta, "accountant": budget.accountant})
 
     def note(self, text: str, *, record: Mapping[str, Any] | None = None) -> None:
         """Write something down that costs nothing, such as what came of a look at an update before it left.
@@ -304,12 +425,9 @@ class Ledger:
         Args:
             text: for people; record: JSON values. Both are in exports: no picture and no caption belongs here.
         """
-        with self._locked():
-            links = self._read()
-            if not links:
-                raise LedgerError(f"The ledger at {str(self.path)!r} and its witness are gone.")
+        with self._held():
             body = {"kind": "note", "id": secrets.token_hex(8), "text": text, "time": self._now()}
-            self._write([*links, links[-1].then(body | {"record": dict(record or {})})])
+            self._chain.append(body | {"record": dict(record or {})})
 
     @property
     def notes(self) -> tuple[tuple[str, str], ...]:
@@ -325,6 +443,11 @@ class Ledger:
             "entries": len(_mechanisms(links)),
             "head": links[-1].hash,
             "spent": _json_number(self._cost(links, ())),
+            "spent_here": _json_number(self._epsilon(links, _mechanisms(links))),
+            "elsewhere": [
+                {"room": one.room, "purpose": one.purpose, "time": one.time, "noised": not one.is_unbounded}
+                for one in self.elsewhere
+            ],
             "budget": budget.epsilon,
             "delta": budget.delta,
             "unit": budget.unit,
@@ -338,12 +461,18 @@ class Ledger:
         Raises:
             LedgerError: entries of the export are missing: the ledger was put back or written anew since.
         """
-        known = {str(link.body.get("id")) for link in self._links()}
+        known = {str(link.body.get("id")): dict(link.body) for link in self._links()}
         missing = [k["body"].get("id") for k in exported["ledger"] if str(k["body"].get("id")) not in known]
         if missing:
             raise LedgerError(
                 f"{len(missing)} lines of the export are not in this ledger: it was put back or begun anew since. "
                 "What the export says was spent, counts."
+            )
+        changed = [k["body"]["id"] for k in exported["ledger"] if known[str(k["body"]["id"])] != dict(k["body"])]
+        if changed:
+            raise LedgerError(
+                f"{len(changed)} lines of the export say something else in this ledger: it was changed since. What the "
+                "export says was spent, counts."
             )
 
     def _again(self, links: Sequence[Link], paid: Mapping[str, Any], what: tuple[Mechanism, str]) -> Entry:
@@ -354,64 +483,66 @@ class Ledger:
                 "one of the two."
             )
         record = dict(paid.get("record", {}))
-        return Entry(what[0], str(paid["purpose"]), str(paid["time"]), self._cost(links, ()), record)
+        return Entry(what[0], str(paid["purpose"]), str(paid["time"]), self._cost(links, (), held=True), record)
 
-    def _cost(self, links: Sequence[Link], more: Sequence[Mechanism]) -> float:
+    def _cost(self, links: Sequence[Link], more: Sequence[Mechanism], *, held: bool = False) -> float:
+        return max(self._epsilon(links, [*spent, *more]) for spent in self._paths(links, held=held))
+
+    def _epsilon(self, links: Sequence[Link], parts: Sequence[Mechanism]) -> float:
         budget = _budget_of(links)
-        return epsilon([*_mechanisms(links), *more], delta=budget.delta, accountant=budget.accountant)
+        accountant = budget.accountant
+        if accountant == "prv" and any(not isinstance(part, Gaussian) for part in parts):
+            accountant = "rdp"  # noise of whole artists from another room; this bound is right too
+        return epsilon(parts, delta=budget.delta, accountant=accountant)
+
+    def _paths(self, links: Sequence[Link], *, held: bool = False) -> list[list[Mechanism]]:
+        """What adds up, for each picture that is asked about; what this ledger alone knows counts for all of them."""
+        lists, here = self._counted(links, held=held)
+        unit: Unit = links[0].body["unit"]
+        return [[*here, *(cost_of(one, unit) for one in spendings)] for spendings in lists]
+
+    def _counted(self, links: Sequence[Link], *, held: bool) -> tuple[list[tuple[Spending, ...]], list[Mechanism]]:
+        if self._tally is None or not self.pictures:
+            return [()], list(_mechanisms(links))
+        everything = self._tally.read() if held else self._tally.spendings
+        self._chain.warnings += [sentence for sentence in self._tally.warnings if sentence not in self.warnings]
+        known = {one.id for one in everything}
+        own = [k.body for k in links if k.body["kind"] == "spent" and k.body["id"] not in known]
+        lists = paths(everything, self.pictures, links[0].body["unit"]) or [()]
+        return lists, [mechanism_of(dict(body["mechanism"])) for body in own]
+
+    def _why_unbounded(self, links: Sequence[Link], *, held: bool = False) -> str:
+        """Why no noise keeps any limit any more, or ""."""
+        lists, here = self._counted(links, held=held)
+        unit: Unit = links[0].body["unit"]
+        for spendings in lists:
+            for one in spendings:
+                cost = cost_of(one, unit)
+                if isinstance(cost, Gaussian) and cost.noise_multiplier == 0:
+                    what = "without noise" if one.is_unbounded else "with noise for single pictures alone"
+                    return (
+                        f"Of these pictures something has left {what} ({one.purpose}, {one.room}, {one.time[:10]}): "
+                        f"their epsilon per {unit} is infinite, and no noise keeps a limit. {_WAYS_ON}"
+                    )
+        if any(isinstance(part, Gaussian) and part.noise_multiplier == 0 for part in here):
+            return f"In this room something has left without noise, and no noise keeps a limit any more. {_WAYS_ON}"
+        return ""
 
     def _links(self) -> list[Link]:
-        with self._locked():
-            links = self._read()
+        with self._chain.lock():
+            links = self._chain.read()
         if not links:
             raise LedgerError(f"The ledger at {str(self.path)!r} and its witness are gone.")
         return links
 
-    def _locked(self) -> Any:
-        return locked((self.witness or self.path).with_suffix(".lock"))
-
-    def _read(self) -> list[Link]:
-        """Both copies as one chain that holds all of both; puts right whichever lacks something."""
-        found: list[list[Link]] = []
-        damaged: list[LedgerError] = []
-        rest: list[dict[str, Any]] = []
-        for path in self._places():
-            try:
-                found.append(read_chain(path))
-            except LedgerError as error:
-                damaged.append(error)
-                rest += [body for body in salvaged(path) if body.get("kind") == "spent"]
-        whole = [links for links in found if links]
-        if damaged and not whole:
-            raise LedgerError(
-                f"{damaged[0]} No whole copy is left, so it is not known what was spent, and nothing is trained. Keep "
-                "the file; a new room begins a new ledger."
-            )
-        if not whole:
-            return []
-        links = reconciled(whole[0], whole[1]) if len(whole) == 2 else whole[0]
-        if damaged:
-            links = with_bodies(links, rest)
-            self._warn(f"{damaged[0]} The other copy is whole, and counts, with what can be read of the damaged one.")
-        elif any(known != links for known in found):
-            self._warn(
-                "One copy of this ledger lacked entries that the other had, as after a restored backup or a copied "
-                "folder. All of them count."
-            )
-        if damaged or any(known != links for known in found):
-            self._write(links)
-        return links
-
-    def _write(self, links: Sequence[Link]) -> None:
-        for path in self._places():
-            write_chain(path, links)
-
-    def _places(self) -> list[Path]:
-        return [self.path] if self.witness is None else [self.witness, self.path]
-
-    def _warn(self, sentence: str) -> None:
-        if sentence not in self.warnings:
-            self.warnings.append(sentence)
+    @contextmanager
+    def _held(self) -> Iterator[list[Link]]:
+        """The lines, and nobody else writes for the time of the `with` block; always the tally's lock first."""
+        with self._tally.held() if self._tally is not None else nullcontext(), self._chain.lock():
+            links = self._chain.read()
+            if not links:
+                raise LedgerError(f"The ledger at {str(self.path)!r} and its witness are gone. Nothing is trained.")
+            yield links
 
     def _now(self) -> str:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
@@ -422,9 +553,11 @@ def _mechanisms(links: Sequence[Link]) -> tuple[Mechanism, ...]:
 
 
 def _budget_of(links: Sequence[Link]) -> Budget:
-    head = links[0].body
-    limits = [k.body["epsilon"] for k in links if k.body["kind"] in ("opened", "budget")]
-    return Budget(limits[-1], head["delta"], head["unit"], head["accountant"])
+    limits = [k.body for k in links if k.body["kind"] in ("opened", "budget")]
+    known: dict[str, Any] = {}
+    for body in limits:
+        known |= {name: body[name] for name in ("epsilon", "delta", "unit", "accountant") if name in body}
+    return Budget(known["epsilon"], known["delta"], known["unit"], known["accountant"])
 
 
 def _neighbours(budget: Budget) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from fedart_nb import settings
+from fedart_nb.consent.receipts import room_name
 from fedart_nb.errors import FedArtError
 from fedart_nb.figures import spending
 from fedart_nb.files import folder_name, private_folder, user_path, write_file, write_private
 from fedart_nb.privacy import Entry, Ledger, statement
+from fedart_nb.privacy.ledger import PERSONAL
 from fedart_nb.privacy.statement import meaning_of
+from fedart_nb.privacy.tally import Spending
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.weight import Weight
@@ -67,7 +71,7 @@ class LedgerPanel(Panel):
             privacy = PicturePrivacy(epsilon=self.epsilon if epsilon is None else epsilon)
             self._clear_error()
             self.session.privacy = privacy
-            self._epsilon.value = float(_EPSILONS.index(_nearest(privacy.epsilon)))
+            self._epsilon.value = float(_EPSILONS.index(_nearest(privacy.epsilon or self.epsilon)))
             self._show()
         return self
 
@@ -89,7 +93,7 @@ class LedgerPanel(Panel):
                 if self.ledger is None and most:  # the slider begins where the budget lies
                     self._epsilon.value = float(_EPSILONS.index(_nearest(most)))
                 self.ledger, self.entries = ledger, entries
-                self.value = entries[-1].epsilon_after if entries else 0.0
+                self.value = ledger.spent
             self._show()
         return self
 
@@ -156,14 +160,21 @@ class LedgerPanel(Panel):
             )
             if privacy is None:
                 self._state.value = parts.notice(
-                    "What leaves your kernel is masked, and the sum of all has no noise: nothing bounds what it tells.",
+                    "What leaves your kernel is masked, and the sum of all has no noise: nothing bounds what it tells. "
+                    "Each such round is entered below as infinite, for good.",
                     level="warning",
                     title="Rounds are trained without noise",
                 )
             else:
                 self._state.value = parts.notice(
-                    f"At most epsilon {privacy.epsilon:g} for each picture, over all rounds of a room. Every training "
-                    "is paid for before its first step; one that is stopped or repeated is not paid back.",
+                    (
+                        "Noise without a promise: it only keeps count. "
+                        if privacy.epsilon is None
+                        else f"At most epsilon {privacy.epsilon:g} for each picture, over all rounds of a room and "
+                        "everything that the same pictures spent elsewhere on this computer. "
+                    )
+                    + "Every training is paid for before its first step; one that is stopped or repeated is not paid "
+                    "back.",
                     level="success",
                     title="Rounds are trained with noise",
                 )
@@ -176,6 +187,15 @@ class LedgerPanel(Panel):
                     f"<details><summary>The statement</summary><pre class='fedart-scroll' tabindex='0'>{escape(text)}"
                     "</pre></details>"
                 )
+                if not math.isfinite(ledger.spent):
+                    self._figure.value = (
+                        parts.notice(
+                            ledger.why_unbounded or "Something left without noise.",
+                            level="warning",
+                            title="Epsilon of these pictures is infinite",
+                        )
+                        + self._figure.value
+                    )
                 odd = "\n".join(ledger.warnings)
                 if odd:
                     self._figure.value += parts.notice(odd, level="warning", title="Found while reading the ledger")
@@ -187,11 +207,13 @@ class LedgerPanel(Panel):
         if ledger is None:
             return [("spent", "nothing yet in this room")]
         budget = ledger.budget
-        spent = self.entries[-1].epsilon_after if self.entries else 0.0
+        spent, elsewhere = ledger.spent, ledger.elsewhere
         of = "no limit" if budget.epsilon is None else f"{budget.epsilon:g}"
         return [
             ("room", ledger.room),
-            ("spent", f"epsilon {spent:.2f} of {of}" if math.isfinite(spent) else "everything: training without noise"),
+            ("spent of these pictures, everywhere", f"{_epsilon(spent)} of {of}"),
+            ("in this room alone", _epsilon(ledger.spent_here)),
+            ("elsewhere on this computer", _listed(elsewhere)),
             ("for", f"one {budget.unit}, added or removed, at delta {budget.delta:g}"),
             ("accountant", budget.accountant),
             ("trainings paid for", str(len(self.entries))),
@@ -215,3 +237,17 @@ class LedgerPanel(Panel):
 def _nearest(epsilon: float) -> float:
     """The slider's place that is nearest, by ratio."""
     return min(_EPSILONS, key=lambda e: abs(math.log(e / epsilon)))
+
+
+def _epsilon(value: float) -> str:
+    return f"epsilon {value:.2f}" if math.isfinite(value) else "infinite epsilon: something left without noise"
+
+
+def _listed(spendings: Sequence[Spending]) -> str:
+    """Where else the same pictures were used, with how many entries."""
+    rooms: dict[str, int] = {}
+    for one in spendings:
+        name = "personal adapters" if one.room == PERSONAL else room_name(one.room)
+        rooms[name] = rooms.get(name, 0) + 1
+    told = [f"{name} ({count} entr{'y' if count == 1 else 'ies'})" for name, count in rooms.items()]
+    return ", ".join(told) or "nothing that is known of"

@@ -46,10 +46,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def open_session(weights: Path, tmp_path: Path, home: None) -> Callable[..., Session]:
-    """A session with eight pictures and a backbone of its own; the same name finds the same folder."""
+def open_session(weights: Path, tmp_path: Path, home: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Session]:
+    """A session with eight pictures and a backbone of its own; the same name finds the same folder.
+
+    Everybody has the same pictures, so everybody has a computer of their own: what one spends is not the others'.
+    """
 
     def open_(name: str = "Ada") -> Session:
+        monkeypatch.setenv("FEDART_HOME", str(tmp_path / "home" / name))
         session = Session(name, folder=tmp_path / name, backbone=Backbone.from_pretrained(weights, device="cpu"))
         session.art = ArtSet.sample("fluent_ink", limit=8, size_px=32)
         return session

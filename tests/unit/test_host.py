@@ -272,3 +272,17 @@ def test_a_host_gives_the_relays_secret(backbone: Backbone, tmp_path: Path) -> N
         assert "sesame" not in f"{invite}{invite!r}"
         assert host.transport is not None
         host.transport.close()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("damage", [b"", b"\0" * 40, b"[]", b'{"invite": "x", "plan": 5}', b"[" * 100_000])
+@pytest.mark.parametrize("name", ["room.json", "identity.key"])
+def test_a_host_whose_file_is_damaged_opens_and_keeps_it(
+    weights: Path, tmp_path: Path, name: str, damage: bytes
+) -> None:
+    backbone = Backbone.from_pretrained(weights, device="cpu")
+    before = Host("Studio", folder=tmp_path / "host", backbone=backbone).identity
+    (tmp_path / "host" / name).write_bytes(damage)
+    again = Host("Studio", folder=tmp_path / "host", backbone=backbone)
+    assert (tmp_path / "host" / f"{name}.damaged-1").read_bytes() == damage
+    assert (again.identity == before) == (name == "room.json")
