@@ -21,7 +21,7 @@ __all__ = ["TrainedUpdate", "train_round", "why_not_trainable"]
 
 
 class TrainedUpdate(NamedTuple):
-    """What came of training: the update, what `RoundPlan.metrics` may ask for, pictures' ids, and whether there is noise."""
+    """What training gave: update, what `RoundPlan.metrics` may ask for, pictures' ids, whether there is noise in it."""
 
     update: dict[str, NDArray[np.float32]]
     metrics: dict[str, float]
