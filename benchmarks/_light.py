@@ -237,7 +237,7 @@ def host(chosen: argparse.Namespace) -> None:
     if chosen.relay:
         shared = shared_adapter(chosen.size)
         studio.invite = module.create_room(chosen.relay, studio.identity)
-        studio.transport = RelayClient(studio.invite, studio.identity)
+        studio._connect(RelayClient(studio.invite, studio.identity))
         studio._shared = shared
         studio.plan = RoundPlan(
             room=studio.invite.room,
@@ -254,7 +254,7 @@ def host(chosen: argparse.Namespace) -> None:
         )
         studio._save()
     if chosen.at:
-        studio.transport = Marked(studio.transport, chosen.at)  # type: ignore[arg-type,assignment]
+        studio._connect(Marked(studio.transport, chosen.at))  # type: ignore[arg-type]
     say(invite=str(studio.invite), **memory_mib())
     if chosen.wait:
         sys.stdin.readline()

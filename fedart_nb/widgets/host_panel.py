@@ -434,6 +434,8 @@ class HostPanel(Panel):
 
     def _row(self, member: Any) -> tuple[str, ...]:
         sign, word, level = _STATES.get(member.state, ("·", member.state, "info"))
+        if self.host.admission.was_removed(member.id):
+            sign, word, level = "✕", "removed", "warning"
         name = escape(member.name)
         bar = f'<progress aria-label="progress of {name}" max="1" value="{member.progress:.3f}"></progress>'
         bar = bar if member.state in ("training", "sent", "dropped") else "–"

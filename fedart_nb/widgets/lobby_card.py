@@ -107,12 +107,12 @@ class LobbyCard(ipywidgets.VBox):
         for row in self._rows:
             if row.guest is None and waiting:
                 row.show(waiting.pop(0))
-        _put(self._more, f"<p>{len(waiting)} more ask to come in.</p>" if waiting else "")
+        _put(self._more, f"<div>{len(waiting)} more ask to come in.</div>" if waiting else "")
         if fresh := [str(guest) for artist, guest in guests.items() if artist not in self._told]:
             self._told |= guests.keys()
             self._say(" ".join(fresh))
         is_open = self.host.plan is not None and self.host.plan.door == "open"
-        _put(self._note, open_door_notice() if is_open else f"<p>{escape(_COUNT if guests else _NOBODY)}</p>")
+        _put(self._note, open_door_notice() if is_open else f"<div>{escape(_COUNT if guests else _NOBODY)}</div>")
         self._all.layout.display = "" if len(guests) > 1 else "none"
         self._draw_people()
 

@@ -117,7 +117,8 @@ class RosterCard(ipywidgets.VBox):
             self._words.value = safety_card(roster.words) if asked else ""
             self._known.layout.display = self._no.layout.display = "" if asked else "none"
             self._compared.layout.display = "none" if confirmed else ""
-            self._compared.button_style = "primary" if asked else ""
+            self._compared.button_style = "primary" if asked and not roster.pinned else ""
+            self._no.button_style = "primary" if roster.pinned else ""
             (self.add_class if asked else self.remove_class)("fedart-raised")
             self.layout.display = ""
 
@@ -142,7 +143,7 @@ def _row(one: Person, *, confirmed: bool = False, gone: bool = False) -> Sequenc
     told = parts.badge("confirmed, not in this round" if gone else word, level="info" if gone else level, sign=sign)
     more = ["new since the last round"] * (one.new and not confirmed) + ["looks like another name"] * one.alike
     more += ["runs in this kernel"] * (runs_here(one.id) and one.standing != "me")
-    return escape(one.name), f"<code>{one.short}</code>", " ".join([told, *map(escape, more)])
+    return escape(one.name), f"<code>{one.short}</code>", f"{told} {escape(', '.join(more))}"
 
 
 def _title_of(roster: RosterShown) -> str:

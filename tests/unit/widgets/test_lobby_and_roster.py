@@ -140,6 +140,18 @@ def test_the_door_is_a_lobby_unless_the_host_chooses_otherwise_and_says_what_an_
     panel.close()
 
 
+def test_a_removed_artist_is_called_removed_as_long_as_the_table_has_them(make_host):
+    host = make_host()
+    panel = HostPanel(host, relay="http://127.0.0.1:8765").open_room()
+    host.members[ADA] = SimpleNamespace(id=ADA, name="Ada", state="sent", progress=1.0, heard_at=0.0)
+    host.admission.asks(ADA, "Ada", is_open=True)
+    host.remove(ADA)
+    panel.start_rounds().wait(20)
+    row = next(row for row in panel._roster.value.split("<tr>") if "aaaa aaaa" in row)
+    assert "removed" in row
+    panel.close()
+
+
 @pytest.fixture
 def card():
     session = SimpleNamespace(roster=None, side=SimpleNamespace(question=None), people=None, compared=lambda: None)
@@ -193,6 +205,7 @@ def test_another_list_than_the_one_compared_is_told_in_the_strongest_words(card)
         card
     )
     assert "fedart-danger" in text(card)
+    assert buttons(card)["Send nothing in this round"].button_style == "primary", "the safe answer is the one offered"
 
 
 def test_a_round_that_goes_on_without_an_answer_takes_the_question_away(card):
