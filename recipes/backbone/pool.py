@@ -1,21 +1,20 @@
-"""The pre-training pool: which pictures are trained on, which are held out, and the words of their captions."""
+"""The first pool: which pictures are trained on, which are held out, and the words of their captions."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import re
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 #: Left out: the same designer drew one of the ten artists (lorelei), so the backbone must not know the hand.
 EXCLUDED_SOURCES = frozenset({"dicebear_adventurer"})
-#: A word enters the vocabulary when it captions at least this many training pictures.
-MIN_WORD_COUNT = 2
 #: Mirroring these would make the caption wrong.
 UNFLIPPABLE = frozenset(
     [
@@ -134,25 +133,17 @@ def read_pool(folder: Path) -> list[Record]:
     return records
 
 
-def vocabulary(records: list[Record]) -> list[str]:
-    """Words of the training captions by falling frequency (ties alphabetical), rare ones dropped."""
-    counts = Counter(word for record in records if record.part == "train" for word in set(record.words))
-    return sorted((w for w, n in counts.items() if n >= MIN_WORD_COUNT), key=lambda w: (-counts[w], w))
+class HasPath(Protocol):
+    """A record of either pool."""
+
+    @property
+    def path(self) -> Path: ...
 
 
-def pixels(records: list[Record]) -> np.ndarray:
+def pixels(records: Sequence[HasPath]) -> np.ndarray:
     """Pictures as uint8, shape (n, 128, 128, 3)."""
     out = np.empty((len(records), 128, 128, 3), np.uint8)
     for index, record in enumerate(records):
         with Image.open(record.path) as image:
             out[index] = np.asarray(image.convert("RGB").resize((128, 128), Image.Resampling.LANCZOS))
     return out
-
-
-def data_hash(records: list[Record]) -> str:
-    """SHA-256 over file names, captions, parts and bytes: what exactly the weights were trained on."""
-    digest = hashlib.sha256()
-    for record in sorted(records, key=lambda r: str(r.path)):
-        digest.update(f"{record.source}/{record.path.name}|{record.caption}|{record.part}\n".encode())
-        digest.update(record.path.read_bytes())
-    return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Train the embedded backbone in one resumable command, on two CPU cores or a GPU.
 
-    python recipes/backbone/train.py --pool POOL --out out/backbone
+    python recipes/backbone/train.py --pool POOL --pool2 POOL2 --out out/backbone
 
 Stages, each from its checkpoint: autoencoder, latents, denoiser, export. The log (`log.jsonl`) holds loss, seeds, data
 hash and versions; `export` writes the pipeline in diffusers' format with its model card and a contact sheet.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import sys
 import time
@@ -19,21 +20,21 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import autoencoder
+import drawings as pool2
 import pool
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pool", type=Path, required=True, help="folder with metadata.csv and the pool's pictures")
+    parser.add_argument("--pool", type=Path, required=True, help="the first pool: metadata.csv and pictures")
+    parser.add_argument("--pool2", type=Path, required=True, help="the second pool, with concepts and looks")
     parser.add_argument("--out", type=Path, default=Path("out/backbone"))
-    parser.add_argument("--stage", choices=["all", "autoencoder", "denoiser", "export"], default="all")
+    parser.add_argument("--stage", choices=["all", "autoencoder", "latents", "denoiser", "export"], default="all")
     parser.add_argument("--autoencoder-minutes", type=float, default=20.0)
     parser.add_argument("--autoencoder-steps", type=int, default=60_000)
-    parser.add_argument("--denoiser-minutes", type=float, default=120.0)
-    parser.add_argument("--denoiser-steps", type=int, default=60_000)
-    parser.add_argument("--denoiser-lr", type=float, default=1e-3)
+    parser.add_argument("--samples", type=int, default=10_000_000, help="denoiser: pictures trained on in all")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="denoiser: processor time, then save and stop")
     parser.add_argument("--compile", action="store_true", help="denoiser: spend some minutes, train a third faster")
-    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--latent-channels", type=int, default=8)
     parser.add_argument("--start", type=Path, help="go on from this pipeline folder, such as the embedded one")
@@ -45,8 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     args.out.mkdir(parents=True, exist_ok=True)
 
-    records = pool.read_pool(args.pool)
-    parts = {part: [r for r in records if r.part == part] for part in ("train", "pictures", "captions")}
+    drawings = pool2.read(args.pool, args.pool2)
     log = Log(args.out / "log.jsonl")
     log.write(
         stage="data",
@@ -55,14 +55,16 @@ def main(argv: list[str] | None = None) -> None:
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         python=platform.python_version(),
-        data_sha256=pool.data_hash(records),
-        **{f"n_{part}": len(rs) for part, rs in parts.items()},
+        data_sha256=pool2.data_hash(drawings),
+        n_train=sum(not d.held_out for d in drawings),
+        n_held_out=sum(d.held_out for d in drawings),
+        concepts=len({d.concept for d in drawings}),
     )
 
     if args.stage in ("all", "autoencoder"):
         events = autoencoder.train(
-            pool.pixels(parts["train"]),
-            pool.pixels(parts["pictures"]),
+            pool.pixels([d for d in drawings if not d.held_out]),
+            pool.pixels([d for d in drawings if d.held_out]),
             state_path=args.out / "autoencoder.pt",
             minutes=args.autoencoder_minutes,
             steps=args.autoencoder_steps,
@@ -74,21 +76,24 @@ def main(argv: list[str] | None = None) -> None:
         )
         for event in events:
             log.write(stage="autoencoder", **event)
+    if args.start and not (args.out / "autoencoder.pt").exists():
+        autoencoder.adopt(args.start / "vae", args.out)
+    if args.stage in ("all", "latents"):
+        import encoding
+
+        encoding.encode(drawings, args.out, device)
     if args.stage in ("all", "denoiser"):
         import denoiser
 
-        if args.start and not (args.out / "autoencoder.pt").exists():
-            autoencoder.adopt(args.start / "vae", args.out)
         events = denoiser.train(
-            parts,
+            drawings,
             folder=args.out,
-            minutes=args.denoiser_minutes,
-            steps=args.denoiser_steps,
-            batch=args.batch,
+            setup=denoiser.Setup(),
+            samples=args.samples,
+            minutes=args.minutes,
             seed=args.seed,
             device=device,
             start=args.start,
-            lr=args.denoiser_lr,
             compiled=args.compile,
         )
         for event in events:
@@ -96,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.stage in ("all", "export"):
         import export
 
-        export.write(parts, folder=args.out, log=args.out / "log.jsonl", seed=args.seed)
+        export.write(drawings, folder=args.out, log=args.out / "log.jsonl", seed=args.seed)
 
 
 class Log:
