@@ -966,7 +966,7 @@ class Session:
         envelope = side.submit(update, pictures=pictures, metrics=told)
         if about.get("noised") != "1" and plan.protection != "artist":
             self._enter_unnoised(plan, path, about.get("trained_on", "").split())
-        self._write_room()
+        self._write_room(before_sending=True)
         ids = about.get("trained_on", "").split()
         self.consent.left(leaving, pictures=ids, size_bytes=envelope.attachments_bytes)
         self._send(envelope)
@@ -1197,12 +1197,12 @@ class Session:
             return None
         return self.latents("test")
 
-    def _write_room(self) -> None:
+    def _write_room(self, *, before_sending: bool = False) -> None:
         side, transport = self._in_room()
         data = {
             "room": transport.room,
             "host": transport.host_id,
-            "side": side.snapshot(),
+            "side": side.snapshot(before_sending=before_sending),
             "bytes_sent": self.bytes_sent,
         }
         if self.invite is not None:

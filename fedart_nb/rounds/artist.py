@@ -344,10 +344,15 @@ class ArtistSide:
             body["withdraw"] = withdrawal(self.room, self.host, self.identity)
         return self._envelope(number, "leave", body)
 
-    def snapshot(self) -> dict[str, Any]:
-        """JSON values from which `restore` goes on after a kernel restart (no keys, no pictures)."""
+    def snapshot(self, *, before_sending: bool = False) -> dict[str, Any]:
+        """JSON values from which `restore` goes on after a kernel restart (no keys, no pictures).
+
+        `before_sending`: the running plan's update is masked and has not left yet; a kernel that is killed right now
+        sends the same bytes after its restart.
+        """
+        unsent = {self.plan.digest} if before_sending and self.plan is not None else set[str]()
         return {
-            "sent": sorted(self._sent),
+            "sent": sorted(self._sent - unsent),
             "answers": dict(sorted(self._answers.items())),
             "over": sorted(self._over),
             "last_sum": sorted(self._last_sum),

@@ -142,7 +142,7 @@ def test_a_job_that_is_refused_leaves_the_panel_with_the_one_it_had(make_session
     training, art = TrainPanel(session, ["a fox"], steps=1), ArtPanel(session)
     job = training.start()
     with pytest.raises(FedArtError, match="still running"):
-        art.load_sample("openmoji")
+        art.load_sample("openmoji", replace=True)
     with pytest.raises(FedArtError, match="still running"):
         training.start()
     assert training.job is job
