@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 from playwright.sync_api import Page, expect
 
 KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext"
@@ -35,6 +36,13 @@ CONTROLS = ".fedart-panel :is(button, input, select, textarea, summary, [tabinde
 KEYS_ARE_GUARDED = "() => window.fedartKeys"
 FOCUS = """e => e === document.activeElement ? 'here'
     : `${document.activeElement.outerHTML.slice(0, 200)}, disabled ${e.disabled}, in the page ${e.isConnected}`"""
+#: Texts that are wider than the place that shows them, and do not scroll.
+CUT = """() => [...document.querySelectorAll('.fedart-panel *')].filter(e => {
+    const scrolls = ['visible', 'auto', 'scroll'].includes(getComputedStyle(e).overflowX);
+    return !scrolls && e.clientWidth && e.scrollWidth > e.clientWidth + 1 && e.textContent.trim()
+        && e.tagName !== 'SELECT' && !e.closest('.fedart-hidden, svg');
+}).map(e => `${e.closest('.fedart-panel').querySelector('h3').textContent}: ${e.textContent.trim().slice(0, 80)}`)"""
+TAKES_TEXT = "e => e.matches('input[type=text]')"
 KIND = """e => [e.closest('.fedart-panel').querySelector('h3').textContent,
     e.tagName, e.type, e.className.slice(0, 40)].join(' | ')"""
 
@@ -46,7 +54,9 @@ def test_no_key_pressed_in_a_panel_changes_the_notebook(lab, page: Page) -> None
     page.wait_for_function(KEYS_ARE_GUARDED)
     cells = page.evaluate(CELLS)
     tried = set()
-    for control in page.locator(CONTROLS).element_handles():
+    controls = page.locator(CONTROLS).element_handles()
+    controls.sort(key=lambda control: control.evaluate(TAKES_TEXT))  # what is typed there may start a drawing
+    for control in controls:
         kind = control.evaluate(KIND)
         if kind in tried or not control.is_visible() or control.is_disabled():
             continue
@@ -54,10 +64,20 @@ def test_no_key_pressed_in_a_panel_changes_the_notebook(lab, page: Page) -> None
         control.focus()
         for key in ("b", "a", "d", "d", "x", "m", "Shift+m"):
             page.keyboard.press(key)
-            told = control.evaluate(FOCUS)
+            told = "here" if control.evaluate(TAKES_TEXT) else control.evaluate(FOCUS)
             assert told == "here", f"{key} took the focus from {kind}: {told}"
         assert page.evaluate(CELLS) == cells, f"a key pressed in {kind} changed the notebook"
     assert len({kind.split(" | ")[0] for kind in tried}) >= len(PANELS) - 2, "but for panels with nothing to press yet"
+
+
+@pytest.mark.parametrize("width_px", [760, 1350])
+def test_no_label_of_a_panel_is_cut_on_a_narrow_page_or_a_wide_one(lab, page: Page, width_px: int) -> None:
+    lab.open_notebook(page, lab.write("labels.ipynb", FIRST, *PANELS))
+    lab.run_all(page, timeout_s=240)
+    page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    page.set_viewport_size({"width": width_px, "height": 1000})
+    expect(page.locator(".jp-Notebook .fedart-panel")).to_have_count(len(PANELS) + 1)
+    assert page.evaluate(CUT) == []
 
 
 def test_enter_presses_the_button_in_focus_and_ctrl_s_still_saves(lab, page: Page) -> None:
