@@ -4,12 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test test-all wheel-test lint notebooks bench clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@echo "  WORKERS=4 runs the tests in four processes"
 	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 or later)"
 
 # torch goes first: once the pinned build is there, nothing that follows asks for a larger one.
@@ -35,10 +37,10 @@ lint: $(READY) ## ruff, mypy and the levels
 	$(BIN)/lint-imports --no-cache
 
 test: lint ## lint, then all tests but the slow ones (needs Chromium, or FEDART_NO_BROWSER=1)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 test-all: lint ## lint, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 wheel-test: $(READY) ## build the wheel, install it elsewhere, run fedart check and demo, open fedart lab
 	$(BIN)/python tests/wheel.py

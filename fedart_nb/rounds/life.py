@@ -60,6 +60,7 @@ class SignsOfLife:
     def over(self, work: Any) -> Generator[Any, None, Any]:
         """Pass the work's events on, with signs of life as long as it takes; returns what the work returns."""
         self._sign()
+        self._working = True
         thread = threading.Thread(target=self._keep_on, name="fedart-signs-of-life", daemon=True)
         thread.start()
         try:

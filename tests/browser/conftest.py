@@ -59,6 +59,7 @@ CELL_ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets
     .filter(output => output.output_type === 'error')
     .map(output => `${output.ename}: ${output.evalue}`)"""
 LAB_S = 60  # seconds within which JupyterLab answers or shows a notebook, on two busy cores
+expect.set_options(timeout=20_000)  # five seconds, the default, are little for a kernel on a busy machine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kernels import in_thread
 from tiny import build
 
 from fedart_nb.art import ArtSet
@@ -76,7 +77,6 @@ def enter(relay: MemoryRelay, open_session: Callable[..., Session]) -> Callable[
 
 
 @pytest.fixture
-def run() -> Iterator[Callable[[Iterator[Any]], Future[list[Any]]]]:
+def run() -> Callable[[Iterator[Any]], Future[list[Any]]]:
     """Runs generators of events, each in a thread, as kernels run cells."""
-    with ThreadPoolExecutor(8) as pool:
-        yield lambda events: pool.submit(list, events)
+    return lambda events: in_thread(lambda: list(events))

@@ -24,19 +24,19 @@ def federation(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("bits", [16, 32])
 def test_a_mean_weighted_by_loss_is_that_of_the_masked_round(federation: Any, bits: int) -> None:
     rng = np.random.default_rng(3)
-    shared = {"unet.x.lora_B.weight": np.zeros((4, 5), np.float32)}
+    shared = {"x": np.zeros((4, 5), np.float32)}
     names = ["Ada", "Ben", "Cy"]
-    updates = {n: {"unet.x.lora_B.weight": rng.uniform(-0.1, 0.1, (4, 5)).astype(np.float32)} for n in names}
+    updates = {n: {"x": rng.uniform(-0.1, 0.1, (4, 5)).astype(np.float32)} for n in names}
     told = {"Ada": {"loss_before": 0.5}, "Ben": {"loss_before": 1.0}, "Cy": {"loss_before": 2 * LOSS_CAP}}
     room = Simulation(names, shared, rule="fedavg", bits=bits, clip=0.1, weighting="loss", q=1.0)
 
-    mean = federation._mean_of_words(room.plan, shared, updates, told)["unet.x.lora_B.weight"]
+    mean = federation._mean_of_words(room.plan, shared, updates, told)["x"]
 
     weights = np.array([0.5, 1.0, LOSS_CAP])  # a loss above the cap weighs no more than the cap
-    right = np.tensordot(weights / weights.sum(), np.stack([u["unet.x.lora_B.weight"] for u in updates.values()]), 1)
+    right = np.tensordot(weights / weights.sum(), np.stack([u["x"] for u in updates.values()]), 1)
     np.testing.assert_allclose(mean, right, atol=2e-4 if bits == 16 else 1e-7)
     masked = room.round(updates, metrics=told).result
     assert masked is not None
     from fedart_nb.rounds import unpack
 
-    np.testing.assert_allclose(unpack(masked.shared)["unet.x.lora_B.weight"], mean, atol=1e-6)
+    np.testing.assert_allclose(unpack(masked.shared)["x"], mean, atol=1e-6)

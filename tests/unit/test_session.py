@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernels import in_thread
 
 from fedart_nb.art import ArtSet
 from fedart_nb.art.collecting import Picture
@@ -80,9 +80,6 @@ def enter(relay: MemoryRelay, host: Host, open_session: Open) -> Enter:
 class Kernels:
     """Runs generators of events, each in a thread, as kernels run cells."""
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(8)
-
     def run(self, events: Iterator[Any], on_event: Callable[[Any], object] = lambda _: None) -> Any:
         def work() -> list[Any]:
             seen = []
@@ -91,17 +88,12 @@ class Kernels:
                 on_event(event)
             return seen
 
-        return self._pool.submit(work)
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        return in_thread(work)
 
 
 @pytest.fixture
-def kernels() -> Iterator[Kernels]:
-    kernels = Kernels()
-    yield kernels
-    kernels.close()
+def kernels() -> Kernels:
+    return Kernels()
 
 
 def done(future: Any) -> list[Any]:

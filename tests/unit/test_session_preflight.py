@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -59,29 +58,24 @@ def test_an_update_is_looked_at_in_the_clear_before_it_is_sent(host: Host, enter
         future.result(DEADLINE_S)
 
 
-def test_a_skipped_update_never_leaves_and_the_file_is_gone(host: Host, enter: Enter) -> None:
+def test_a_skipped_update_never_leaves_and_the_file_is_gone(host: Host, enter: Enter, run) -> None:
     ada, others = enter("Ada"), [enter(name) for name in ("Ben", "Dee")]
 
     def no(plan: Any, view: ServerView) -> Generator[Any, None, str]:
         yield Waiting("looking")
         return "skip"
 
-    with ThreadPoolExecutor(8) as pool:
-        hosting = pool.submit(lambda: next(e for e in host.rounds() if isinstance(e, Note | RoundClosed)))
-        playing = [pool.submit(lambda s=s: next(e for e in s.rounds() if isinstance(e, UpdateSent))) for s in others]
-        events = []
-        for event in ada.rounds(preflight=no):
-            events.append(event)
-            if isinstance(event, Note) and "nothing was sent" in event.text:
-                break
-        assert not of(UpdateSent, events)
-        assert ada.bytes_sent == 0
-        assert not list((ada.folder / "rounds").glob("update-*"))
-        host.close()
-        for future in (hosting, *playing):
-            future.cancel()
-        for session in others:
-            session.side.closed = True  # type: ignore[union-attr]
+    run(host.rounds())
+    for session in others:
+        run(session.rounds())
+    events = []
+    for event in ada.rounds(preflight=no):
+        events.append(event)
+        if isinstance(event, Note) and "nothing was sent" in event.text:
+            break
+    assert not of(UpdateSent, events)
+    assert ada.bytes_sent == 0
+    assert not list((ada.folder / "rounds").glob("update-*"))
 
 
 def test_a_strengthened_update_is_trained_again_paid_for_and_looked_at_again(host: Host, enter: Enter, run) -> None:

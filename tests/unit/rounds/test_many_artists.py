@@ -20,7 +20,9 @@ def updates(room: Simulation) -> dict[str, dict[str, np.ndarray]]:
     return {name: {"x": rng.normal(0, 0.05, SIZE).astype(np.float32)} for name in room.names}
 
 
-@pytest.mark.parametrize(("artists", "degree", "gone"), [(100, 40, 20), (200, 60, 40)])
+@pytest.mark.parametrize(
+    ("artists", "degree", "gone"), [(100, 40, 20), pytest.param(200, 60, 40, marks=pytest.mark.slow)]
+)
 def test_with_k_neighbours_the_sum_of_many_is_exact_although_a_fifth_vanishes(
     artists: int, degree: int, gone: int
 ) -> None:
