@@ -5,12 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile
+ROUND := test_the_relay_holds_no_byte_of_any_picture_latent_caption_or_file_name
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-all wheel-test lint notebooks bench clean
+.PHONY: help demo lab test test-all test-unit test-smoke test-process test-notebooks test-browser wheel-test lint notebooks bench clean
 
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 	@echo "  WORKERS=4 runs the tests in four processes"
 	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 or later)"
 
@@ -36,11 +38,25 @@ lint: $(READY) ## ruff, mypy and the levels
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: lint ## lint, then all tests but the slow ones (needs Chromium, or FEDART_NO_BROWSER=1)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+test: lint test-unit test-smoke ## lint, unit tests, one real round between processes, one page in a browser
 
-test-all: lint ## lint, then every test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+test-all: SLOW = 1
+test-all: lint test-unit test-process test-notebooks test-browser ## lint, then every test, the slow ones too
+
+test-unit: $(READY) ## all that needs no process and no browser (SLOW=1: the slow ones too)
+	$(BIN)/python -m pytest $(PARALLEL) $(if $(SLOW),,-m "not slow") tests/unit $(wildcard tests/test_*.py)
+
+test-smoke: $(READY) ## a round of real processes, and JupyterLab in a real Chromium
+	$(BIN)/python -m pytest tests/process/test_workshop.py::$(ROUND) tests/browser/test_lab_opens.py
+
+test-process: $(READY) ## relays, hosts and artists as processes that are killed, starved and attacked
+	$(BIN)/python -m pytest $(PARALLEL) tests/process tests/relay
+
+test-notebooks: $(READY) ## every notebook from top to bottom
+	$(BIN)/python -m pytest $(PARALLEL) tests/notebooks
+
+test-browser: $(READY) ## every panel in JupyterLab, in Chromium (FEDART_NO_BROWSER=1 leaves them)
+	$(BIN)/python -m pytest tests/browser
 
 wheel-test: $(READY) ## build the wheel, install it elsewhere, run fedart check and demo, open fedart lab
 	$(BIN)/python tests/wheel.py

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fedart_nb.diffusion import Backbone
 
 RESULTS = Path(__file__).parent / "results"
@@ -24,6 +26,7 @@ def options(
     backbone: bool = False,
     pool: bool = False,
     seeds: bool = False,
+    only: Sequence[str] = (),
 ) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line and nothing else")
@@ -34,6 +37,8 @@ def options(
         parser.add_argument("--pool", metavar="PATH", help="the pre-training pool (recipes/backbone/README.md)")
     if seeds:
         parser.add_argument("--seed", type=int, help="compute one seed's cells and no figures, beside other seeds")
+    if only:
+        parser.add_argument("--only", choices=only, metavar="PART", help=f"measure one part alone: {', '.join(only)}")
     return parser.parse_args()
 
 

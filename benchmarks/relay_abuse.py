@@ -14,6 +14,8 @@ abuse.<kind>.slowdown    idle_sockets (2,100, half of them with half a request l
                          identities), rooms (64, again and again) where anybody opens rooms and where a secret is asked
                          for, self_messages (57,000 that lie there, and more as fast as they are let), long_polls (1,024
                          of eight identities), stored_bytes (512 MiB against a room's limit of 128)
+                         In the baseline, `beside_the_quiet_relay`: the same rounds over rounds at the quiet relay that
+                         took turns with them, so that whatever else keeps the cores busy is in both
 abuse.worst_slowdown     the largest of them
 abuse.kinds              how many there were
 abuse.relay_peak_mib     the most memory that a relay took under any of them; per kind in the baseline
@@ -59,6 +61,7 @@ class Found:
 
     alone: list[list[float]] = field(default_factory=list)
     abused: list[list[float]] = field(default_factory=list)
+    meanwhile: list[list[float]] = field(default_factory=list)  # at the quiet relay, while the other one is abused
     answers: dict[str, int] = field(default_factory=dict)
     relay_mib: float = 0.0
     disk_mib: float = 0.0
@@ -146,7 +149,9 @@ def tried(abuse: Abuse, quiet: Talker, *, pairs: int, count: int) -> Found:
             found.alone.append(rounds(quiet, count))
             stranger = Talker(str(HERE / "_abuser.py"), abuse.work, "--relay", url)
             try:
-                found.abused.append(rounds(room, count))
+                both = [(rounds(room, 1)[0], rounds(quiet, 1)[0]) for _ in range(count)]
+                found.abused.append([here for here, _ in both])
+                found.meanwhile.append([there for _, there in both])
                 found.disk_mib = max(found.disk_mib, folder_mib(folder / "data"), log.stat().st_size / MIB)
             finally:
                 answers = stranger.end().get("answers", {})
@@ -159,18 +164,24 @@ def tried(abuse: Abuse, quiet: Talker, *, pairs: int, count: int) -> Found:
     return found
 
 
-def main() -> None:
-    chosen = options(__doc__)
-    pairs, count = (1, 3) if chosen.quick else (5, 3)
-    kinds = [
+def kinds_of(messages: int) -> list[Abuse]:
+    return [
         Abuse("idle_sockets", "idle_sockets"),
         Abuse("trickling_uploads", "trickling_uploads"),
         Abuse("rooms", "rooms"),
         Abuse("rooms_with_secret", "rooms", secret=True),
-        Abuse("self_messages", "self_messages", messages=MESSAGES // 10 if chosen.quick else MESSAGES),
+        Abuse("self_messages", "self_messages", messages=messages),
         Abuse("long_polls", "long_polls"),
         Abuse("stored_bytes", "stored_bytes", options=("--max-room-bytes", str(ROOM_LIMIT_BYTES))),
     ]
+
+
+def main() -> None:
+    chosen = options(__doc__, only=[kind.name for kind in kinds_of(MESSAGES)])
+    pairs, count = (1, 3) if chosen.quick else (5, 3)
+    kinds = kinds_of(MESSAGES // 10 if chosen.quick else MESSAGES)
+    if chosen.only:
+        kinds = [kind for kind in kinds if kind.name == chosen.only]
     lines: list[dict[str, Any]] = []
     peaks: dict[str, tuple[float, float]] = {}
     with (
@@ -192,14 +203,17 @@ def main() -> None:
     for number, (name, what) in enumerate((("relay", "memory of the relay"), ("disk", "size of the relay's folder"))):
         each = {kind: peak[number] for kind, peak in peaks.items()}
         lines.append(measure(f"abuse.{name}_peak_mib", max(each.values()), "MiB", how=f"largest {what}", baseline=each))
-    report(__file__, lines, chosen)
+    report(__file__, lines, chosen, complete=not chosen.only)
 
 
 def slowdown(abuse: Abuse, found: Found) -> dict[str, Any]:
     """The measure of one kind."""
     pairs = zip(found.abused, found.alone, strict=True)
     ratios = [float(np.median(abused) / np.median(alone)) for abused, alone in pairs]
+    beside = [float(np.median(a) / np.median(b)) for a, b in zip(found.abused, found.meanwhile, strict=True)]
     medians = {
+        "beside_the_quiet_relay": round(float(np.median(beside)), 2),
+        "quiet_meanwhile_s": round(float(np.median(np.concatenate(found.meanwhile))), 3),
         "alone_s": round(float(np.median(np.concatenate(found.alone))), 3),
         "abused_s": round(float(np.median(np.concatenate(found.abused))), 3),
         "answers": found.answers,

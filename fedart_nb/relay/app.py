@@ -253,8 +253,10 @@ async def _outbox(request: Request) -> Response:
     room, claimed_id = request.path_params["room"], reading.claimed_id(request)
     await run_in_threadpool(_mailbox(request).require_member, room, claimed_id)  # before a stranger's body is kept
     body = await reading.small_body(request)
-    mailbox, room, signed = await _member(request, sha256_hex(body))
-    return JSONResponse({"seq": await run_in_threadpool(mailbox.post, room, signed.member_id, body)})
+    gate: Gate = request.app.state.gate
+    async with gate.turn(room):
+        mailbox, room, signed = await _member(request, sha256_hex(body))
+        return JSONResponse({"seq": await run_in_threadpool(mailbox.post, room, signed.member_id, body)})
 
 
 async def _put_blob(request: Request) -> Response:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from starlette.requests import Request
 
@@ -14,10 +15,11 @@ from fedart_nb.relay.limits import Limits, Refused
 __all__ = ["Buckets", "Gate", "household"]
 
 _KEYS = 10_000  # members or addresses remembered at once: some MiB
-_BURST_S = 10  # seconds' worth of requests that a member may make at once
-_ROOM_BURST_S = 5
+_BURST_S = 4  # seconds' worth of requests that a member may make at once
+_ROOM_BURST_S = 3
 _BUSY_S = 2.0
 _WAIT_S = 0.5
+_TURNS = 2
 
 
 class Buckets:
@@ -58,6 +60,7 @@ class Gate:
         per_s = limits.room_requests_per_s
         self._rooms = Buckets(per_s=per_s, burst=_ROOM_BURST_S * per_s, clock=clock)
         self._clock = clock
+        self._turns: dict[str, tuple[asyncio.Semaphore, int]] = {}  # room → and how many are in it or wait
         self._told_to_wait: OrderedDict[str, float] = OrderedDict()  # member → until when
         self._places = {name: _Places(name, limits) for name in ("waiting", "uploads")}
 
@@ -110,6 +113,21 @@ class Gate:
             yield
         finally:
             places.give_back(keys)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, room: str) -> AsyncIterator[None]:
+        """Work on a request of this room: few of one room at once, so that a busy one does not hold up others."""
+        turns, users = self._turns.get(room, (asyncio.Semaphore(_TURNS), 0))
+        self._turns[room] = (turns, users + 1)
+        try:
+            async with turns:
+                yield
+        finally:
+            users = self._turns[room][1] - 1
+            if users:
+                self._turns[room] = (turns, users)
+            else:
+                del self._turns[room]
 
     def taken(self, name: str) -> int:
         """How many of the places are taken."""
