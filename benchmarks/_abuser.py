@@ -22,9 +22,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fedart_nb.crypto.canonical_json import canonical_json
 from fedart_nb.relay import Envelope, Limits, Mailbox
 from fedart_nb.relay.signing import signature_headers
-from fedart_nb.relay.wire import canonical_json, sha256_hex
+from fedart_nb.relay.wire import sha256_hex
 from fedart_nb.secagg import Identity
 
 TOKEN = "strangers-token-0123456789"  # noqa: S105 - of the stranger's own room

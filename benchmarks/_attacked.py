@@ -23,7 +23,7 @@ from fedart_nb.attacks.scoring import Truth, baselines, ceiling, score
 from fedart_nb.attacks.victim import full_gradient_view, gradient_view, sgd_view, update_view
 from fedart_nb.diffusion import Adapter, Backbone, LatentSet, TrainConfig, initial_adapter, train
 from fedart_nb.diffusion.latents import latents_of
-from fedart_nb.rounds import Simulation, unpack, words_of
+from fedart_nb.federated import Simulation, unpack, words_of
 
 __all__ = ["Lab"]
 

@@ -30,11 +30,11 @@ from fedart_nb.diffusion import (
     train,
 )
 from fedart_nb.events import Trained
-from fedart_nb.rounds import RoundPlan, Simulation, aggregate, aggregation_error, metadata_of, pack, rule_of, unpack
-from fedart_nb.rounds.plan import MIN_ARTISTS
-from fedart_nb.rounds.rules import server_step
-from fedart_nb.rounds.tensors import Tensors
-from fedart_nb.rounds.vector import encode, layout, open_sum, sent_like
+from fedart_nb.federated import RoundPlan, Simulation, aggregate, aggregation_error, metadata_of, pack, rule_of, unpack
+from fedart_nb.federated.plan import MIN_ARTISTS
+from fedart_nb.federated.strategies import server_step
+from fedart_nb.federated.tensors import Tensors
+from fedart_nb.federated.vector import encode, layout, open_sum, sent_like
 
 __all__ = [
     "Recipe",

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 
 from _fuzz_wire import ODD_VALUES, changed_bytes, changed_json
 
+from fedart_nb.crypto.canonical_json import canonical_json
 from fedart_nb.relay import Envelope
 from fedart_nb.relay.signing import EMPTY_SHA256, signature_headers
-from fedart_nb.relay.wire import canonical_json, sha256_hex
+from fedart_nb.relay.wire import sha256_hex
 from fedart_nb.secagg import Identity
 
 __all__ = ["RELAY_OPTIONS", "Answers", "fuzz_relay"]

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from fedart_nb.crypto.canonical_json import canonical_json
 from fedart_nb.errors import FedArtError
+from fedart_nb.federated import RoundPlan, pack, unpack
+from fedart_nb.federated.tensors import metadata_of
 from fedart_nb.relay import Address, Envelope, Invite
 from fedart_nb.relay.client import _messages
 from fedart_nb.relay.transport import open_messages
-from fedart_nb.relay.wire import canonical_json, parse_json
-from fedart_nb.rounds import RoundPlan, pack, unpack
-from fedart_nb.rounds.tensors import metadata_of
+from fedart_nb.relay.wire import parse_json
 from fedart_nb.secagg import Identity
 from fedart_nb.secagg.client import SecAggClient
 from fedart_nb.secagg.messages import Entry, Kind, Roster, members_of, opened, signed, split_fixed

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from _light import BACKBONE, shared_adapter
 
+from fedart_nb.federated import ArtistSide, Member, Phase, RoundEngine, RoundPlan
 from fedart_nb.relay import Invite, RelayClient, create_room
 from fedart_nb.relay.wire import sha256_hex
-from fedart_nb.rounds import ArtistSide, Member, Phase, RoundEngine, RoundPlan
 from fedart_nb.secagg import Identity
 
 _LIMIT_BYTES = 2**28

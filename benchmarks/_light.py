@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from fedart_nb._system.files import FolderKeeper, write_private
 from fedart_nb.errors import FedArtError
-from fedart_nb.files import FolderKeeper, write_private
+from fedart_nb.federated import ArtistSide, pack, unpack
 from fedart_nb.relay import Envelope, RelayClient, Transport
 from fedart_nb.relay.wire import sha256_hex
-from fedart_nb.rounds import ArtistSide, pack, unpack
 from fedart_nb.secagg import Identity
 
 __all__ = ["BACKBONE", "Process", "memory_mib", "shared_adapter", "value_of"]
@@ -230,8 +230,8 @@ def train(side: ArtistSide, kept: Path, chosen: argparse.Namespace, send: Any) -
 
 def host(chosen: argparse.Namespace) -> None:
     """Host rounds over an adapter of `--size` numbers; without `--relay`, go on after a kill."""
-    from fedart_nb import host as module
-    from fedart_nb.rounds import RoundPlan
+    from fedart_nb.federated import RoundPlan
+    from fedart_nb.host import host as module
 
     studio = module.Host("Studio", folder=chosen.folder)
     if chosen.relay:

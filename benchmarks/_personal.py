@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fedart_nb.art import ArtSet
 from fedart_nb.art.collecting import Picture
 from fedart_nb.diffusion import Backbone
-from fedart_nb.measures import ConceptRetrieval, FeatureExtractor, StyleJudge
+from fedart_nb.metrics import ConceptRetrieval, FeatureExtractor, StyleJudge
 
 Pictures = NDArray[np.uint8]
 Item = TypeVar("Item")

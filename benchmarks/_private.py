@@ -21,8 +21,8 @@ from fedart_nb.diffusion import (
     attached,
     initial_adapter,
 )
+from fedart_nb.diffusion.dp_sgd import PrivateStep
 from fedart_nb.diffusion.per_picture import PerPicture
-from fedart_nb.diffusion.private import PrivateStep
 from fedart_nb.diffusion.training import picture_losses
 from fedart_nb.privacy.planning import default_delta, solve_noise
 

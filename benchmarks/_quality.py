@@ -13,7 +13,7 @@ import numpy as np
 from _federation import Recipe
 
 from fedart_nb.diffusion import Adapter
-from fedart_nb.rounds import Simulation, unpack
+from fedart_nb.federated import Simulation, unpack
 
 __all__ = ["convergence_plot", "interval", "recovered", "upload_bytes"]
 

@@ -35,7 +35,7 @@ from _attacked import Lab
 from _cells import Cells
 from _report import measure, options, report
 
-from fedart_nb import settings
+from fedart_nb._system import settings
 from fedart_nb.art import ArtSet
 from fedart_nb.attacks.bounds import identification_bound, mu_of
 from fedart_nb.diffusion import Backbone

@@ -44,8 +44,8 @@ from numpy.typing import NDArray
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Backbone, draw
 from fedart_nb.figures import contact_sheet
-from fedart_nb.measures import ConceptRetrieval, Estimate, FeatureExtractor, bootstrap, kid, psnr, ssim
-from fedart_nb.measures.geometry import distances
+from fedart_nb.metrics import ConceptRetrieval, Estimate, FeatureExtractor, bootstrap, kid, psnr, ssim
+from fedart_nb.metrics.geometry import distances
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "recipes" / "backbone"))

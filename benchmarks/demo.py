@@ -22,7 +22,7 @@ def main() -> None:
     environment = os.environ | ({"FEDART_FAST": "1"} if chosen.quick else {})
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if chosen.quick else ROOT / "out"  # the README's picture is made from a full run
-        command = [sys.executable, "-c", "from fedart_nb.demo import main; main()", "--out", str(folder)]
+        command = [sys.executable, "-c", "from fedart_nb.workshop.demo import main; main()", "--out", str(folder)]
         subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=sys.stderr)
         numbers = json.loads((folder / "demo" / "demo.json").read_text(encoding="utf-8"))
     how = "relay, host and three artists in separate processes, two rounds, one thread each" + (

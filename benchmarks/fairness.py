@@ -42,9 +42,9 @@ from quality import DEFAULT
 
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Adapter, Backbone, initial_adapter
-from fedart_nb.measures import FeatureExtractor, StyleJudge
-from fedart_nb.rounds.contribution import leave_one_out, rank_correlation, shapley, two_ends
-from fedart_nb.rounds.rest import Followed, taken_out, taken_out_after
+from fedart_nb.federated.data_valuation import leave_one_out, rank_correlation, shapley, two_ends
+from fedart_nb.federated.leave_one_out import Followed, taken_out, taken_out_after
+from fedart_nb.metrics import FeatureExtractor, StyleJudge
 
 OUT = Path(__file__).parents[1] / "out" / "fairness"
 

@@ -42,8 +42,8 @@ def federation(seed: int, members: tuple[str, ...], rounds: int, steps: int, lim
         initial_adapter,
         train,
     )
-    from fedart_nb.rounds import aggregate, pack, unpack
-    from fedart_nb.rounds.tensors import metadata_of
+    from fedart_nb.federated import aggregate, pack, unpack
+    from fedart_nb.federated.tensors import metadata_of
 
     torch.set_num_threads(1)
     backbone = Backbone.embedded(device="cpu")

@@ -50,10 +50,10 @@ from fedart_nb.diffusion import (
     initial_adapter,
     train,
 )
-from fedart_nb.measures import bootstrap
+from fedart_nb.federated import aggregate, pack, unpack
+from fedart_nb.federated.tensors import metadata_of
+from fedart_nb.metrics import bootstrap
 from fedart_nb.privacy.planning import default_delta, solve_noise
-from fedart_nb.rounds import aggregate, pack, unpack
-from fedart_nb.rounds.tensors import metadata_of
 
 EPSILON, PRIVATE_RATE = 8.0, 2e-2
 HALVES = 2

@@ -50,7 +50,7 @@ from _personal import TOP, Pictures, Referee, Verdict, held_out
 from _report import backbone_of, measure, options, report
 from numpy.typing import NDArray
 
-from fedart_nb import settings
+from fedart_nb._system import settings
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import (
     PERSONAL,
@@ -67,7 +67,7 @@ from fedart_nb.diffusion import (
     train,
 )
 from fedart_nb.figures import contact_sheet
-from fedart_nb.measures import bootstrap
+from fedart_nb.metrics import bootstrap
 
 THREADS = 2
 OUT = Path(__file__).parents[1] / "out" / "personal"

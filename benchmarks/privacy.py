@@ -52,7 +52,7 @@ from fedart_nb.attacks.bounds import identification_bound, mu_of
 from fedart_nb.attacks.identify import Features, features_of, scores_of
 from fedart_nb.attacks.opened import opened
 from fedart_nb.diffusion import Adapter, Backbone, PrivateTraining, TrainConfig, draw, initial_adapter, train
-from fedart_nb.measures import FeatureExtractor, StyleJudge, kid
+from fedart_nb.metrics import FeatureExtractor, StyleJudge, kid
 
 OUT = Path(__file__).parents[1] / "out" / "privacy"
 EPSILONS = (1.0, 3.0, 8.0, math.inf)

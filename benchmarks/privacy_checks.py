@@ -28,8 +28,8 @@ import torch
 from _report import measure, options, report
 
 from fedart_nb.diffusion import PrivateTraining
+from fedart_nb.diffusion.dp_sgd import Canaries, PrivateStep
 from fedart_nb.diffusion.per_picture import PerPicture
-from fedart_nb.diffusion.private import Canaries, PrivateStep
 from fedart_nb.privacy import Audit, Gaussian, audit, epsilon, plan
 from fedart_nb.privacy.accounting import ORDERS, rdp_to_epsilon
 
@@ -93,14 +93,14 @@ def audited(*, pictures: int = 2, batch: int = 2, steps: int = 1, trainings: int
 def broken(name: str) -> Iterator[dict[str, int]]:
     """Break the private step; yields how to run it."""
     ways: dict[str, tuple[str, Any, dict[str, int]]] = {
-        "no clip": ("fedart_nb.diffusion.private.clip_factors", lambda norms, _: np.ones(len(norms)), {}),
+        "no clip": ("fedart_nb.diffusion.dp_sgd.clip_factors", lambda norms, _: np.ones(len(norms)), {}),
         "half noise": (
-            "fedart_nb.privacy.noise.SecureRandom.gaussian",
+            "fedart_nb.crypto.random_streams.SecureRandom.gaussian",
             lambda _, n: np.random.default_rng().normal(size=n) / 2,
             {},
         ),
         "everybody sampled": (
-            "fedart_nb.privacy.noise.SecureRandom.chosen",
+            "fedart_nb.crypto.random_streams.SecureRandom.chosen",
             lambda _, n, _rate: np.ones(n, bool),
             {"pictures": 8, "batch": 2, "steps": 4},
         ),

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from _report import backbone_of, measure, options, report
 
-from fedart_nb import settings
+from fedart_nb._system import settings
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import (
     Adapter,

@@ -40,9 +40,9 @@ from _report import RESULTS, kept, measure, options, report
 
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Adapter, AdapterConfig, Backbone, PrivateTraining, draw, initial_adapter
-from fedart_nb.measures import FeatureExtractor, StyleJudge, kid
+from fedart_nb.federated import DEFAULT_RULE
+from fedart_nb.metrics import FeatureExtractor, StyleJudge, kid
 from fedart_nb.privacy.planning import default_delta, solve_noise
-from fedart_nb.rounds import DEFAULT_RULE
 
 OUT = Path(__file__).parents[1] / "out" / "quality"
 

@@ -32,8 +32,8 @@ import numpy as np
 from _report import measure, options, report
 from numpy.typing import NDArray
 
-from fedart_nb.memory import PeakMemory
-from fedart_nb.rounds import DEFAULT_RULE, Simulation, rule_of, unpack
+from fedart_nb._system.memory import PeakMemory
+from fedart_nb.federated import DEFAULT_RULE, Simulation, rule_of, unpack
 from fedart_nb.secagg.graph import COMPLETE_UP_TO, risks
 
 LATENTS = Path(__file__).parents[1] / "out" / "quality" / "latents"

@@ -36,9 +36,9 @@ from typing import Any, TypeVar
 import numpy as np
 from _report import RESULTS, kept, measure, options, report
 
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.secagg.client import SecAggClient
 from fedart_nb.secagg.encoding import Field, FixedPoint
-from fedart_nb.secagg.identity import Identity
 from fedart_nb.secagg.server import SecAggServer
 
 ROOT = Path(__file__).parent.parent

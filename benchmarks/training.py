@@ -42,7 +42,7 @@ from diffusers.optimization import get_scheduler
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from fedart_nb import settings
+from fedart_nb._system import settings
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Adapter, Backbone, LatentSet, TrainConfig, attached, initial_adapter, latents_of, train
 

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from fedart_nb.art import ArtSet
 from fedart_nb.attacks.participation import auc
 from fedart_nb.diffusion import Adapter, Backbone, Conditioning, LatentSet, denoising_loss, initial_adapter
-from fedart_nb.rounds import DEFAULT_RULE
+from fedart_nb.federated import DEFAULT_RULE
 
 OUT = Path(__file__).parents[1] / "out" / "quality" / "latents"
 

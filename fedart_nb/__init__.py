@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fedart_nb.art import ArtSet, Picture
+    from fedart_nb.art.provenance import Recipe, read_recipe
     from fedart_nb.diffusion import Adapter, AdapterConfig, Backbone, PicturePrivacy, TrainConfig, sample, train
     from fedart_nb.errors import FedArtError
     from fedart_nb.host import Host
     from fedart_nb.jobs import Job
     from fedart_nb.privacy import ArtistPrivacy, Ledger
-    from fedart_nb.recipe import Recipe, read_recipe
     from fedart_nb.relay import Invite
     from fedart_nb.session import Session
     from fedart_nb.widgets import (
@@ -99,7 +99,7 @@ _HOMES = {
     "NoisePanel": "widgets",
     "Picture": "art",
     "PicturePrivacy": "diffusion",
-    "Recipe": "recipe",
+    "Recipe": "art",
     "RelayViewPanel": "widgets",
     "RoomPanel": "widgets",
     "Session": "session",
@@ -108,7 +108,7 @@ _HOMES = {
     "StylePanel": "widgets",
     "TrainConfig": "diffusion",
     "TrainPanel": "widgets",
-    "read_recipe": "recipe",
+    "read_recipe": "art",
     "sample": "diffusion",
     "train": "diffusion",
 }

@@ -15,9 +15,11 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedart_nb import __version__, course, settings
+from fedart_nb import __version__
+from fedart_nb._system import settings
+from fedart_nb._system.files import user_path
 from fedart_nb.errors import FedArtError
-from fedart_nb.files import user_path
+from fedart_nb.workshop import course
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def demo(arguments: Sequence[str] = ()) -> int:
     """Run the demonstration: relay, host and artists in separate kernels."""
-    from fedart_nb.demo import main as run
+    from fedart_nb.workshop.demo import main as run
 
     return run(list(arguments))
 
@@ -135,7 +137,7 @@ def lab(folder: Path = Path(WORK_FOLDER), *, port: int = 8888, browser: bool = T
     ]
     if not with_relay:
         return _foreground(command, environment)
-    from fedart_nb.migration import move_old_files
+    from fedart_nb._system.migration import move_old_files
     from fedart_nb.relay.process import relay_process
 
     if told := move_old_files():

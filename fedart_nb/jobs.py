@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from typing import Any, Literal
 
-from .cancelling import Cancelled, cancellable
+from ._system.cancelling import Cancelled, cancellable
 
 __all__ = ["Job", "JobState"]
 

@@ -24,10 +24,10 @@
 
 # %%
 from fedart_nb import ArtPanel, ArtSet, HostPanel, InversionPanel, RoomPanel
+from fedart_nb._system.settings import fast_mode
 from fedart_nb.attacks import ThreatModel
-from fedart_nb.lessons import Lesson, Prediction, SelfCheck
-from fedart_nb.rehearsal import rehearse
-from fedart_nb.settings import fast_mode
+from fedart_nb.workshop.lessons import Lesson, Prediction, SelfCheck
+from fedart_nb.workshop.rehearsal import rehearse
 
 FAST = fast_mode()
 lesson = Lesson("Ada")

@@ -29,8 +29,8 @@ from fedart_nb import ArtSet, LedgerPanel, NoisePanel, PicturePrivacy, TrainConf
 from fedart_nb.diffusion import attached, initial_adapter
 from fedart_nb.diffusion.training import picture_losses
 from fedart_nb.figures import gradient_norms
-from fedart_nb.lessons import Lesson, Prediction, SelfCheck
 from fedart_nb.privacy import plan
+from fedart_nb.workshop.lessons import Lesson, Prediction, SelfCheck
 
 lesson = Lesson("Ada")
 session = lesson.session

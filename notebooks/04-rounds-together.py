@@ -34,8 +34,8 @@
 import os
 
 from fedart_nb import ArtPanel, Host, HostPanel, KeepsakePanel, RoomPanel, SessionPanel, TrainPanel
-from fedart_nb.keepsake import Keepsake
-from fedart_nb.settings import fast_mode
+from fedart_nb._system.settings import fast_mode
+from fedart_nb.analysis.keepsake import Keepsake
 
 NAME = os.environ.get("FEDART_NAME", "")  # shown to the room; a panel below asks for it
 ART = os.environ.get("FEDART_ART", "openmoji")  # sample art, if you choose none of your own
@@ -77,7 +77,7 @@ if studio.job is None or studio.job.has_ended:
 # For a rehearsal, two of the sample artists come in from this kernel. Skip the cell when real people are coming.
 
 # %% tags=["rehearsal"]
-from fedart_nb.rehearsal import rehearse
+from fedart_nb.workshop.rehearsal import rehearse
 
 company = [] if INVITE else rehearse(studio.invite, ["fluent3d", "fluent_ink"])
 

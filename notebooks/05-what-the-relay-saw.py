@@ -23,9 +23,9 @@
 
 # %%
 from fedart_nb import ArtPanel, HostPanel, RelayViewPanel, RoomPanel
-from fedart_nb.lessons import Lesson, RelayGamePanel
-from fedart_nb.rehearsal import rehearse
-from fedart_nb.settings import fast_mode
+from fedart_nb._system.settings import fast_mode
+from fedart_nb.workshop.lessons import Lesson, RelayGamePanel
+from fedart_nb.workshop.rehearsal import rehearse
 
 STEPS = 2 if fast_mode() else 12
 COMPANY = (

@@ -24,11 +24,11 @@
 
 # %%
 from fedart_nb import ArtPanel, HostPanel, RoomPanel, StyleLeakPanel, StylePanel, TrainConfig
+from fedart_nb._system.settings import fast_mode
 from fedart_nb.diffusion import compose, denoising_loss, draw
 from fedart_nb.figures import contact_sheet, table_html
-from fedart_nb.lessons import Lesson, Prediction, SelfCheck
-from fedart_nb.rehearsal import rehearse
-from fedart_nb.settings import fast_mode
+from fedart_nb.workshop.lessons import Lesson, Prediction, SelfCheck
+from fedart_nb.workshop.rehearsal import rehearse
 
 STEPS, OWN_STEPS, DRAWING = (2, 4, 4) if fast_mode() else (15, 120, 20)
 COMPANY = ["fluent3d", "fluent_ink", "gameicons"]

@@ -23,10 +23,10 @@
 
 # %%
 from fedart_nb import ArtPanel, ConsentPanel, FairnessPanel, HostPanel, RoomPanel
+from fedart_nb._system.settings import fast_mode
 from fedart_nb.diffusion import denoising_loss
-from fedart_nb.lessons import Lesson, Prediction, SelfCheck
-from fedart_nb.rehearsal import rehearse
-from fedart_nb.settings import fast_mode
+from fedart_nb.workshop.lessons import Lesson, Prediction, SelfCheck
+from fedart_nb.workshop.rehearsal import rehearse
 
 STEPS = 2 if fast_mode() else 12
 COMPANY = ["fluent3d", "fluent_ink", "gameicons", "lorelei", "pixel_art"]

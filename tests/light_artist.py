@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedart_nb.rounds import ArtistSide, rule_of
-from fedart_nb.secagg.identity import Identity
+from fedart_nb.crypto.identity import Identity
+from fedart_nb.federated import ArtistSide, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from ..errors import AttackError
-from .frames import Clock, Frame, Outcome
+from .outcomes import Clock, Frame, Outcome
 from .threat import ATTACKS, BY_TRIES, KNOWS, SEES, WHO, ThreatModel
 from .view import Knowledge, ServerView
 

@@ -16,8 +16,8 @@ import torch
 from ..diffusion.backbone import Backbone
 from ..diffusion.exclusive import gives_way
 from ..errors import AttackError
-from .frames import Clock, Frame, Outcome
 from .opened import opened, relative_distance
+from .outcomes import Clock, Frame, Outcome
 from .pixels import guessed_update, rows_of, variation
 from .view import ServerView
 

@@ -29,14 +29,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..cancelling import checkpoint
+from .._system.cancelling import checkpoint
 from ..diffusion.backbone import Backbone
 from ..diffusion.exclusive import gives_way
 from ..diffusion.families import Conditioning
 from ..diffusion.process import Process, apart, coefficients
 from ..errors import AttackError
-from .frames import Clock, Frame, Outcome
 from .opened import Opened, opened, relative_distance
+from .outcomes import Clock, Frame, Outcome
 from .pixels import Rows, rows_of
 from .timesteps import timesteps
 from .view import ServerView

@@ -16,7 +16,7 @@ from ..diffusion.adapters import Adapter
 from ..diffusion.backbone import Backbone
 from ..diffusion.sampling import draw
 from ..errors import AttackError
-from .frames import Clock, Frame, Outcome
+from .outcomes import Clock, Frame, Outcome
 from .view import ServerView
 
 __all__ = ["copied", "extraction"]

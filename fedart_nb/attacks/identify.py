@@ -18,8 +18,8 @@ import torch
 from ..diffusion.backbone import Backbone
 from ..diffusion.exclusive import gives_way
 from ..errors import AttackError
-from .frames import Clock, Frame, Outcome
 from .opened import opened
+from .outcomes import Clock, Frame, Outcome
 from .view import ServerView
 
 __all__ = ["Features", "features_of", "identify", "scores_of"]

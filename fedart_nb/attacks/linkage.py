@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..diffusion.backbone import Backbone
 from ..errors import AttackError
-from ..rounds.tensors import Tensors, unpack
-from .frames import Clock, Frame, Outcome
+from ..federated.tensors import Tensors, unpack
+from .outcomes import Clock, Frame, Outcome
 from .view import ServerView
 
 __all__ = ["cosines", "linkage"]

@@ -24,9 +24,9 @@ from ..diffusion.adapters import Adapter
 from ..diffusion.backbone import Backbone
 from ..diffusion.process import apart
 from ..errors import AttackError
-from ..rounds.tampering import suspicions
-from .frames import Clock, Frame, Outcome
+from ..federated.tampering import suspicions
 from .identify import identify
+from .outcomes import Clock, Frame, Outcome
 from .timesteps import timesteps
 from .view import ServerView
 

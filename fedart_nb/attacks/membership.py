@@ -21,9 +21,9 @@ from ..diffusion.backbone import Backbone
 from ..diffusion.exclusive import gives_way
 from ..diffusion.families import Conditioning
 from ..errors import AttackError
-from .frames import Clock, Frame, Outcome
 from .identify import Features, features_of, scores_of
 from .opened import Opened, opened
+from .outcomes import Clock, Frame, Outcome
 from .view import ServerView
 
 __all__ = ["METHODS", "Method", "membership"]

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cancelling import checkpoint
+from .._system.cancelling import checkpoint
 from ..errors import AttackError
-from ..rounds.tensors import Tensors
+from ..federated.tensors import Tensors
 
 __all__ = ["Flat", "Shadows", "Suspects", "auc", "flat"]
 

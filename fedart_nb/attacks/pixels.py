@@ -28,8 +28,8 @@ from ..diffusion.exclusive import gives_way
 from ..diffusion.families import Conditioning
 from ..diffusion.training import TrainConfig, draws_of
 from ..errors import AttackError
-from .frames import Clock, Frame, Outcome
 from .opened import Opened, opened, relative_distance
+from .outcomes import Clock, Frame, Outcome
 from .view import ServerView
 
 __all__ = ["Rows", "guessed_update", "pixels", "rows_of", "variation"]

@@ -16,8 +16,8 @@ import torch
 from ..diffusion.backbone import Backbone
 from ..diffusion.exclusive import gives_way
 from ..diffusion.families import Conditioning
-from .frames import Clock, Frame, Outcome
 from .opened import Opened, opened, relative_distance
+from .outcomes import Clock, Frame, Outcome
 from .pixels import guessed_update, pixels, rows_of
 from .view import ServerView
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ..diffusion.backbone import Backbone
 from ..diffusion.sampling import draw
 from ..errors import AttackError
-from ..measures.fidelity import psnr, ssim
-from .frames import Frame, Outcome
+from ..metrics.fidelity import psnr, ssim
+from .outcomes import Frame, Outcome
 
 __all__ = ["Score", "Truth", "baselines", "ceiling", "feature_distance", "score"]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..diffusion.backbone import Backbone
 from ..errors import AttackError
-from .frames import Clock, Frame, Outcome
+from .outcomes import Clock, Frame, Outcome
 from .view import ServerView
 
 __all__ = ["timesteps"]

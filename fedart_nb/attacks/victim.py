@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..diffusion.adapters import Adapter, attached
 from ..diffusion.backbone import Backbone
+from ..diffusion.dp_sgd import PrivateTraining
 from ..diffusion.latents import LatentSet
-from ..diffusion.private import PrivateTraining
 from ..diffusion.training import TrainConfig, picture_losses, train
 from ..errors import AttackError
 from ..events import Trained

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import AttackError
-from ..rounds.tensors import Tensors, pack, unpack
+from ..federated.tensors import Tensors, pack, unpack
 
 __all__ = ["Kind", "Knowledge", "ServerView"]
 

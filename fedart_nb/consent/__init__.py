@@ -7,11 +7,11 @@ came of it (sent, counted, withdrawn) is another one: `Consent`.
 
 from .book import Consent
 from .choices import CHOICES, Choice, How, Outcome
+from .disclosure import Leaving
 from .influence import Influence, Touched, influence_of
-from .leaving import Leaving
 from .question import Ask, Question, QuestionKind
+from .receipt_report import statement
 from .receipts import Fault, Receipt, check
-from .statement import statement
 
 __all__ = [
     "CHOICES",

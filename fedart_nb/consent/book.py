@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fedart_nb._system.files import is_secret, locked, private_folder, set_aside, write_private
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import ConsentError
-from fedart_nb.files import is_secret, locked, private_folder, set_aside, write_private
-from fedart_nb.secagg.identity import Identity
 
 from .choices import CHOICES, Choice, How, Outcome
+from .disclosure import Leaving
 from .influence import Influence, influence_of
-from .leaving import Leaving
+from .receipt_report import statement
 from .receipts import FORMAT, Fault, Receipt, check, lines_of, read_receipts, signed, whole_part, write_receipts
-from .statement import statement
 
 __all__ = ["Consent"]
 

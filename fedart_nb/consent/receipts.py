@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fedart_nb._system.files import write_private
+from fedart_nb.crypto.hash_chain import Link
+from fedart_nb.crypto.identity import Identity, identity_id, verify
 from fedart_nb.errors import ConsentError
-from fedart_nb.files import write_private
-from fedart_nb.privacy.chain import Link
-from fedart_nb.secagg.identity import Identity, identity_id, verify
 
 __all__ = [
     "FORMAT",

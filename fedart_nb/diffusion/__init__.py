@@ -12,10 +12,10 @@ from .adapters import (
 from .auditing import audit_training
 from .backbone import Backbone
 from .composing import compose, overlap
+from .dp_sgd import PrivateTraining
+from .example_level import PicturePrivacy
 from .families import ATTENTION, Conditioning
 from .latents import LatentSet, cache_latents, latents_of
-from .private import PrivateTraining
-from .protection import PicturePrivacy
 from .sampling import ANCHOR, Anchor, anchor_of, draw, sample
 from .training import PERSONAL, TrainConfig, TrainState, denoising_loss, train
 

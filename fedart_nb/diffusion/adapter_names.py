@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from .._system.tensor_format import TensorFile
 from ..errors import AdapterError
-from ..tensor_format import TensorFile
 from .cores import CORE_NAME
 
 __all__ = ["PARTS", "check_factors", "exactly", "foreign", "modules_of"]

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..cancelling import Cancelled
+from .._system.cancelling import Cancelled
 from ..errors import AdapterError
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save as save_safetensors
 
-from ..arguments import number, whole
+from .._system.arguments import number, whole
+from .._system.files import user_path, write_file
+from .._system.tensor_format import DamagedTensors, TensorFile, bounded_json
 from ..errors import AdapterError
-from ..files import user_path, write_file
-from ..tensor_format import DamagedTensors, TensorFile, bounded_json
 from .adapter_names import check_factors, exactly, foreign, modules_of
 from .adapter_network import clean_afterwards, refuse_if_busy
 from .backbone import Backbone

@@ -12,8 +12,8 @@ from ..privacy.accounting import epsilon
 from ..privacy.audit import Audit, audit
 from .adapters import Adapter, initial_adapter
 from .backbone import Backbone
+from .dp_sgd import Canaries, PrivateTraining
 from .latents import LatentSet
-from .private import Canaries, PrivateTraining
 from .training import TrainConfig, train
 
 __all__ = ["audit_training"]

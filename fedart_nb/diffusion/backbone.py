@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .. import settings
-from ..arguments import texts
-from ..cancelling import checkpoint
+from .._system import settings
+from .._system.arguments import texts
+from .._system.cancelling import checkpoint
+from .._system.files import user_path
 from ..errors import BackboneError
-from ..files import user_path
 from .exclusive import Exclusive
 from .families import Conditioning, Family, family_of
 from .process import Process, process_of
-from .words import Lexicon, Understood
+from .prompts import Lexicon, Understood
 
 __all__ = ["Backbone"]
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import number, whole
+from .._system.arguments import number, whole
 from ..errors import AdapterError
 from .adapters import MAX_RANK, Adapter, AdapterConfig
 

@@ -22,7 +22,7 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from ..arguments import whole
+from .._system.arguments import whole
 from ..errors import AdapterError
 
 __all__ = ["CORE_NAME", "Between", "Core", "seed_of", "tensor_name"]

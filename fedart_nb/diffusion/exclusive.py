@@ -21,7 +21,7 @@ from itertools import pairwise
 from types import FrameType, GeneratorType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
-from ..cancelling import checkpoint
+from .._system.cancelling import checkpoint
 from ..errors import BackboneBusy, BackboneTaken
 
 __all__ = ["GAVE_WAY", "Exclusive", "gives_way"]

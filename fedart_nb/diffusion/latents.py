@@ -11,7 +11,7 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from ..arguments import texts
+from .._system.arguments import texts
 from ..art import ArtSet
 from ..errors import TrainingError
 from .backbone import Backbone

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..arguments import number, texts, whole, whole_numbers
+from .._system.arguments import number, texts, whole, whole_numbers
 from ..errors import BackboneError, BackboneTaken
 from ..events import Sampled, SampleStep
 from .adapters import Adapter, attached, detached

@@ -11,8 +11,8 @@ import torch
 from ..errors import PrivacyError
 from ..events import GradientNorms
 from .backbone import Backbone
+from .dp_sgd import Canaries, PrivateStep, PrivateTraining
 from .per_picture import PerPicture
-from .private import Canaries, PrivateStep, PrivateTraining
 
 __all__ = ["Losses", "Stepper", "agreed_privacy", "stepper"]
 

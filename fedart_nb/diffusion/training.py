@@ -20,22 +20,22 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 
-from .. import settings
-from ..arguments import number, plain, whole
+from .._system import settings
+from .._system.arguments import number, plain, whole
+from .._system.files import private_folder, user_path, write_private
+from .._system.tensor_format import bounded_json
 from ..errors import BackboneTaken, FedArtError, TrainingError
 from ..events import Step, Trained
-from ..files import private_folder, user_path, write_private
 from ..privacy.ledger import Ledger
-from ..tensor_format import bounded_json
 from .adapters import STYLE_TOKEN, Adapter, AdapterConfig, attached, initial_adapter
-from .apart import Apart
 from .backbone import Backbone
 from .cores import tensor_name
+from .dp_sgd import Canaries, Factors, PrivateTraining, learning_factors
 from .exclusive import GAVE_WAY, gives_way
 from .families import Conditioning
 from .latents import LatentSet
 from .optimisers import moments_of, optimiser_of, restore
-from .private import Canaries, Factors, PrivateTraining, learning_factors
+from .orthogonality import Apart
 from .stepping import agreed_privacy, stepper
 
 __all__ = [

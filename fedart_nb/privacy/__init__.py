@@ -19,14 +19,14 @@ What a promise of epsilon leaves out is written in each ledger's statement.
 from __future__ import annotations
 
 from fedart_nb.privacy.accounting import ACCOUNTANTS, Gaussian, Mechanism, Skellam, epsilon
-from fedart_nb.privacy.artist import ArtistPrivacy
 from fedart_nb.privacy.audit import Audit, audit, epsilon_lower_bound
+from fedart_nb.privacy.client_level import ArtistPrivacy
 from fedart_nb.privacy.clipping import clip_factors, clip_update
 from fedart_nb.privacy.distributed import SkellamSum, solve_skellam
+from fedart_nb.privacy.guarantee import ArtistPromise, Group
 from fedart_nb.privacy.ledger import Budget, Entry, Ledger
+from fedart_nb.privacy.ledger_report import statement
 from fedart_nb.privacy.planning import Plan, default_delta, plan, solve_noise
-from fedart_nb.privacy.promise import ArtistPromise, Group
-from fedart_nb.privacy.statement import statement
 
 __all__ = [
     "ACCOUNTANTS",

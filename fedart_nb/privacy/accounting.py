@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fedart_nb.arguments import plain_fields
+from fedart_nb._system.arguments import plain_fields
 from fedart_nb.errors import PrivacyError
 
 __all__ = [

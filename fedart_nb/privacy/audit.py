@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedart_nb.cancelling import checkpoint
+from fedart_nb._system.cancelling import checkpoint
 from fedart_nb.errors import PrivacyError
 
 __all__ = ["Audit", "audit", "ceiling", "epsilon_lower_bound"]

@@ -24,11 +24,11 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from fedart_nb.cancelling import checkpoint
+from fedart_nb._system.cancelling import checkpoint
+from fedart_nb.crypto.random_streams import SecureRandom
 from fedart_nb.errors import PrivacyError
 from fedart_nb.privacy.accounting import Skellam, epsilon
 from fedart_nb.privacy.clipping import check_clip_norm, clip_factors
-from fedart_nb.privacy.noise import SecureRandom
 
 __all__ = ["SkellamSum", "Words", "hadamard", "solve_skellam"]
 

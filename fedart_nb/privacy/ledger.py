@@ -27,7 +27,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fedart_nb.arguments import plain_fields
+from fedart_nb._system.arguments import plain_fields
+from fedart_nb.crypto.hash_chain import Link
+from fedart_nb.crypto.mirrored_chain import TwinChain
 from fedart_nb.errors import BudgetExceeded, LedgerError, PrivacyError
 from fedart_nb.privacy.accounting import (
     ACCOUNTANTS,
@@ -39,11 +41,9 @@ from fedart_nb.privacy.accounting import (
     epsilon,
     mechanism_of,
 )
-from fedart_nb.privacy.chain import Link
-from fedart_nb.privacy.entries import FORMAT, is_spending, larger, wrong_in
+from fedart_nb.privacy.ledger_entries import FORMAT, is_spending, larger, wrong_in
 from fedart_nb.privacy.planning import UNITS, Unit, solve_noise
 from fedart_nb.privacy.tally import Spending, Tally, cost_of, paths
-from fedart_nb.privacy.twin import TwinChain
 
 __all__ = ["PERSONAL", "Budget", "Entry", "Ledger"]
 

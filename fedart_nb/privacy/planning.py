@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from fedart_nb.arguments import plain
-from fedart_nb.cancelling import checkpoint
+from fedart_nb._system.arguments import plain
+from fedart_nb._system.cancelling import checkpoint
 from fedart_nb.errors import PrivacyError
 from fedart_nb.privacy.accounting import ACCOUNTANTS, Accountant, Gaussian, Mechanism
 from fedart_nb.privacy.accounting import epsilon as epsilon_of

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fedart_nb.folders import UserFolders
+from fedart_nb._system.folders import UserFolders
+from fedart_nb.crypto.hash_chain import Body, Link
+from fedart_nb.crypto.mirrored_chain import TwinChain
 from fedart_nb.privacy.accounting import Gaussian, Mechanism
-from fedart_nb.privacy.chain import Body, Link
-from fedart_nb.privacy.entries import larger, mechanism_in, of_pictures, wrong_in
+from fedart_nb.privacy.ledger_entries import larger, mechanism_in, of_pictures, wrong_in
 from fedart_nb.privacy.planning import Unit
-from fedart_nb.privacy.twin import TwinChain
 
 __all__ = ["Spending", "Tally", "cost_of", "paths"]
 

@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from urllib.parse import urlsplit
 
+from fedart_nb._system.files import user_path
+from fedart_nb._system.folders import data_folder
 from fedart_nb.errors import RelayError
-from fedart_nb.files import user_path
-from fedart_nb.folders import data_folder
-from fedart_nb.relay.books import made_folder
 from fedart_nb.relay.limits import Limits, option_of
 from fedart_nb.relay.server import run
+from fedart_nb.relay.store import made_folder
 from fedart_nb.relay.tls import Certificate
 
 __all__ = ["main", "whole_number"]

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from fedart_nb.relay.gate import Buckets
+from fedart_nb.relay.admission_control import Buckets
 from fedart_nb.relay.limits import Limits, Refused
 
 __all__ = ["LOGGER_NAME", "RequestLog", "broken", "file_response", "handled", "http_error", "is_full", "write_line"]

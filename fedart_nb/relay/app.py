@@ -37,6 +37,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from fedart_nb import __version__
 from fedart_nb.relay import reading
+from fedart_nb.relay.admission_control import Gate
 from fedart_nb.relay.answering import (
     LOGGER_NAME,
     RequestLog,
@@ -48,7 +49,6 @@ from fedart_nb.relay.answering import (
     write_line,
 )
 from fedart_nb.relay.blobs import BlobWriter, PieceWriter
-from fedart_nb.relay.gate import Gate
 from fedart_nb.relay.limits import PIECE_BYTES, Limits, Refused
 from fedart_nb.relay.mailbox import INBOX_PAGE, Mailbox
 from fedart_nb.relay.metrics import Metrics

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import RelayError, RelayRefused, WireError
 from fedart_nb.relay.connection import Connection, OnWait, read_answer
 from fedart_nb.relay.invite import Address, Invite, new_token
@@ -20,7 +21,6 @@ from fedart_nb.relay.signing import EMPTY_SHA256, OPENING_HEADER
 from fedart_nb.relay.transfers import download, upload
 from fedart_nb.relay.transport import Delivered, check_fetch, check_sender, open_messages
 from fedart_nb.relay.wire import Envelope, check_room, parse_json, sha256_hex
-from fedart_nb.secagg.identity import Identity
 
 __all__ = ["SECRET_VARIABLE", "RelayClient", "create_room", "new_room_name", "require_relay"]
 

@@ -16,13 +16,14 @@ from urllib.request import getproxies
 
 import httpx
 
+from fedart_nb.crypto.canonical_json import canonical_json
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import RelayClosed, RelayError, RelayRefused, RelayUnreachable, TooLarge, WireError
 from fedart_nb.relay.address import check_url, is_loopback
 from fedart_nb.relay.signing import WINDOW_S, signature_headers
 from fedart_nb.relay.tls import not_trusted, pinned_context, raise_if_not_trusted
 from fedart_nb.relay.unreachable import hint, raise_if_elsewhere, require_name
-from fedart_nb.relay.wire import canonical_json, parse_json, sha256_hex
-from fedart_nb.secagg.identity import Identity
+from fedart_nb.relay.wire import parse_json, sha256_hex
 
 __all__ = ["Connection", "OnWait", "read_answer"]
 

@@ -18,7 +18,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from fedart_nb.relay.gate import household
+from fedart_nb.relay.admission_control import household
 from fedart_nb.relay.limits import Limits, Refused
 
 __all__ = ["Connection", "Connections", "GuardedListener", "GuardedProtocol"]

@@ -11,14 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from fedart_nb.crypto.identity import identity_id
 from fedart_nb.errors import TooLarge, WireError
 from fedart_nb.relay.blobs import BlobStore, BlobWriter, PieceWriter
-from fedart_nb.relay.books import Books
 from fedart_nb.relay.limits import Limits, Refused
 from fedart_nb.relay.signing import WINDOW_S, SignedRequest
+from fedart_nb.relay.store import Books
 from fedart_nb.relay.uploads import Uploads
 from fedart_nb.relay.wire import Envelope, check_room, sha256_hex
-from fedart_nb.secagg.identity import identity_id
 
 __all__ = ["INBOX_PAGE", "LOG_PAGE", "Mailbox", "StoredMessage"]
 

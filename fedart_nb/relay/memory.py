@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import RelayClosed, RelayError, WireError
 from fedart_nb.relay.client import new_room_name
 from fedart_nb.relay.invite import new_token
@@ -17,7 +18,6 @@ from fedart_nb.relay.limits import Limits
 from fedart_nb.relay.mailbox import Mailbox
 from fedart_nb.relay.transport import Delivered, check_fetch, check_sender, open_messages
 from fedart_nb.relay.wire import Envelope, sha256_hex
-from fedart_nb.secagg.identity import Identity
 
 __all__ = ["MemoryRelay", "MemoryTransport"]
 

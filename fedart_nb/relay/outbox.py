@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import FedArtError, RelayUnreachable
 from fedart_nb.relay.transport import Transport
 from fedart_nb.relay.wire import Envelope
-from fedart_nb.secagg.identity import Identity
 
 __all__ = ["Outbox"]
 

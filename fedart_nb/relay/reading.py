@@ -9,11 +9,11 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
+from fedart_nb.crypto.identity import identity_id
 from fedart_nb.errors import WireError
 from fedart_nb.relay.limits import Limits, Refused
 from fedart_nb.relay.signing import SignedRequest, read_signature
 from fedart_nb.relay.wire import HEADER_LIMIT_BYTES, parse_json
-from fedart_nb.secagg.identity import identity_id
 
 __all__ = [
     "announced_bytes",

@@ -22,15 +22,15 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fedart_nb._system.files import write_private
 from fedart_nb.errors import RelayError
-from fedart_nb.files import write_private
 from fedart_nb.relay.address import is_loopback
 from fedart_nb.relay.answering import write_line
 from fedart_nb.relay.app import LOGGER_NAME, app, end_waiting
-from fedart_nb.relay.books import made_folder
 from fedart_nb.relay.connections import Connections, GuardedListener, GuardedProtocol
 from fedart_nb.relay.invite import new_token
 from fedart_nb.relay.limits import Limits
+from fedart_nb.relay.store import made_folder
 from fedart_nb.relay.tls import Certificate
 
 __all__ = ["RunningRelay", "run", "serve_in_thread"]

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fedart_nb.secagg.identity import Identity, identity_id, verify
+from fedart_nb.crypto.identity import Identity, identity_id, verify
 
 __all__ = ["EMPTY_SHA256", "OPENING_HEADER", "WINDOW_S", "SignedRequest", "read_signature", "signature_headers"]
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fedart_nb._system.files import write_private
 from fedart_nb.errors import RelayError
-from fedart_nb.files import write_private
 from fedart_nb.relay.wire import sha256_hex
 
 __all__ = ["Certificate", "not_trusted", "pinned_context", "raise_if_not_trusted"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import TooLarge, WireError
 from fedart_nb.relay.wire import Envelope
-from fedart_nb.secagg.identity import Identity
 
 __all__ = ["Delivered", "Transport", "check_fetch", "check_sender", "open_messages"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fedart_nb.relay.blobs import BlobStore, BlobWriter, PieceWriter, sha256_of_file
-from fedart_nb.relay.books import FOR_MEMBER, Books
 from fedart_nb.relay.limits import PIECE_BYTES, Refused
+from fedart_nb.relay.store import FOR_MEMBER, Books
 
 __all__ = ["Uploads"]
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from fedart_nb.crypto.canonical_json import canonical_json
+from fedart_nb.crypto.identity import Identity, identity_id, verify
 from fedart_nb.errors import TooLarge, WireError
-from fedart_nb.secagg.identity import Identity, identity_id, verify
 
 __all__ = [
     "HEADER_LIMIT_BYTES",
@@ -20,7 +21,6 @@ __all__ = [
     "VERSION",
     "AttachmentRef",
     "Envelope",
-    "canonical_json",
     "check_id",
     "check_room",
     "parse_json",
@@ -183,19 +183,6 @@ class Envelope:
             "attachments": [dataclasses.asdict(ref) for ref in self.attachment_refs],
             "public_key": public_key.hex(),
         }
-
-
-def canonical_json(value: Any) -> bytes:
-    """Encode so that equal values give equal bytes: sorted keys, no spaces, UTF-8, no NaN or Infinity.
-
-    >>> canonical_json({"b": 1, "a": [0.5]})
-    b'{"a":[0.5],"b":1}'
-    """
-    try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise WireError(f"Not a value that can be sent as JSON: {error}.") from error
 
 
 def parse_json(data: bytes) -> Any:

@@ -22,9 +22,8 @@ hidden among those of the honest artists in the sum: they learn the sum of these
 This holds if X25519, Ed25519, HKDF, ChaCha20-Poly1305 and AES-256 hold (all from `cryptography`), if each honest kernel
 keeps its round secret, and if the identity keys in the roster are those of as many people: whoever may invent artists
 at will invents the colluders as well, and no protocol can tell. So the roster is shown and confirmed by people before
-anything is dealt for it (`SecAggClient.read`, `fedart_nb.roster_check`); the safety number compares lists, it counts
-nobody. All this on the complete graph: an artist
-refuses a sparser one, or a smaller roster, than was agreed.
+anything is dealt for it (`SecAggClient.read`, `fedart_nb.session.roster_check`); the safety number compares lists, it
+counts nobody. All this on the complete graph: an artist refuses a sparser one, or a smaller roster, than was agreed.
 
 What it does not give:
   - privacy of what the sum itself says. One round's sum, or the difference of two rounds' sums, may still tell
@@ -40,6 +39,6 @@ Identities alone are exported here, because the relay needs them and loads no nu
 
 from __future__ import annotations
 
-from fedart_nb.secagg.identity import Identity, identity_id, verify
+from fedart_nb.crypto.identity import Identity, identity_id, verify
 
 __all__ = ["Identity", "identity_id", "verify"]

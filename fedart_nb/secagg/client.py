@@ -21,8 +21,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import SecAggError
-from fedart_nb.secagg.identity import Identity
 from fedart_nb.secagg.keys import BOX_OVERHEAD_BYTES, RoundKeys, mask_key_of_private
 from fedart_nb.secagg.masks import Expander, Words
 from fedart_nb.secagg.messages import (

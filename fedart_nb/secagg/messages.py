@@ -18,9 +18,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from fedart_nb.crypto.identity import Identity, identity_id, verify
 from fedart_nb.errors import SecAggError
 from fedart_nb.secagg.graph import neighbours, quorum_of, threshold_of
-from fedart_nb.secagg.identity import Identity, identity_id, verify
 
 __all__ = [
     "COMMITMENT_BYTES",

@@ -18,9 +18,9 @@ from collections.abc import Iterable
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import SecAggError
 from fedart_nb.secagg.client import BOX_BYTES
-from fedart_nb.secagg.identity import Identity
 from fedart_nb.secagg.keys import check_usable, mask_key_of_private, pair_mask_key
 from fedart_nb.secagg.masks import Expander, Words
 from fedart_nb.secagg.messages import (

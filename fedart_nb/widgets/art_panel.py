@@ -10,7 +10,7 @@ from typing import Any
 
 import ipywidgets
 
-from fedart_nb import settings
+from fedart_nb._system import settings
 from fedart_nb.art import ArtSet, Problem
 from fedart_nb.art.sources import path_of
 from fedart_nb.errors import ArtError

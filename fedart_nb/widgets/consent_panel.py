@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from fedart_nb.consent.statement import sentence_of
+from fedart_nb._system.files import folder_name, private_folder, user_path, write_file, write_private
+from fedart_nb.consent.receipt_report import sentence_of
 from fedart_nb.errors import FedArtError
-from fedart_nb.files import folder_name, private_folder, user_path, write_file, write_private
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.unsaved import UnsavedHTML

@@ -11,7 +11,7 @@ from fedart_nb.widgets import parts
 from fedart_nb.widgets.measuring_panel import MeasuringPanel
 
 if TYPE_CHECKING:
-    from fedart_nb.fairness import Fairness
+    from fedart_nb.analysis.fairness import Fairness
 
 __all__ = ["FairnessPanel"]
 
@@ -50,7 +50,7 @@ class FairnessPanel(MeasuringPanel):
             return self._run()
 
     def _events(self) -> Iterator[Any]:
-        from fedart_nb.fairness import fairness
+        from fedart_nb.analysis.fairness import fairness
 
         yield from fairness(self.session)
 

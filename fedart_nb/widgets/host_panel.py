@@ -13,13 +13,13 @@ from weakref import WeakKeyDictionary
 
 import ipywidgets
 
-from fedart_nb.admission import Guest
 from fedart_nb.consent import Question
 from fedart_nb.errors import RoundError, WireError
 from fedart_nb.events import Joined, Note, RoundClosed, RoundOpened, Waiting
+from fedart_nb.federated.gains import FEWEST, GAIN_METRICS, Gains
+from fedart_nb.federated.roster import short_id
+from fedart_nb.host.admission import Guest
 from fedart_nb.jobs import Job
-from fedart_nb.rounds.gains import FEWEST, GAIN_METRICS, Gains
-from fedart_nb.rounds.roster import short_id
 from fedart_nb.secagg.messages import MIN_ARTISTS
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.copyable import Copyable

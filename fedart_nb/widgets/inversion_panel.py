@@ -12,7 +12,7 @@ import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
-from fedart_nb import settings
+from fedart_nb._system import settings
 from fedart_nb.art import ArtSet
 from fedart_nb.attacks import BY_TRIES, ThreatModel
 from fedart_nb.errors import AttackError
@@ -27,7 +27,7 @@ from fedart_nb.widgets.unsaved import UnsavedHTML
 from fedart_nb.widgets.weight import Weight
 
 if TYPE_CHECKING:
-    from fedart_nb.inversion import Defence, Level, OwnRound, Recording, Scene, Shot, Take
+    from fedart_nb.attack_lab import Defence, Level, OwnRound, Recording, Scene, Shot, Take
     from fedart_nb.session import Session
 
 __all__ = ["InversionPanel"]
@@ -76,8 +76,8 @@ class InversionPanel(Panel):
         recording: str | Path | None = None,
         short: bool = False,
     ) -> None:
-        from fedart_nb.inversion import Pausing, load
-        from fedart_nb.inversion.scene import SEED
+        from fedart_nb.attack_lab import Pausing, load
+        from fedart_nb.attack_lab.scene import SEED
 
         super().__init__(session)
         self.session, self._short = session, short
@@ -105,7 +105,7 @@ class InversionPanel(Panel):
     @property
     def scene(self) -> Scene:
         """What is attacked: the picture chosen, and the others of its set."""
-        from fedart_nb.inversion import scene_of
+        from fedart_nb.attack_lab import scene_of
 
         key = (self._picture.value, self._steps.value)
         if key not in self._scenes:
@@ -117,7 +117,7 @@ class InversionPanel(Panel):
     @property
     def defence(self) -> Defence:
         """What the switches put up."""
-        from fedart_nb.inversion import Defence
+        from fedart_nb.attack_lab import Defence
 
         artists = self._artists.value if self.board.threat.sees == "sum" else 1
         return Defence(self._secret.value, artists, self._noise.value)
@@ -154,7 +154,7 @@ class InversionPanel(Panel):
     @property
     def verdict(self) -> str:
         """What the scorer says of the last take, as a sentence made from its figures; "" before the first."""
-        from fedart_nb.inversion.shots import verdict
+        from fedart_nb.attack_lab.runs import verdict
 
         if self.value is None:
             return ""
@@ -232,7 +232,7 @@ class InversionPanel(Panel):
             (
                 "from fedart_nb import ArtSet, Backbone",
                 "from fedart_nb.attacks import ThreatModel",
-                "from fedart_nb.inversion import Defence, scene_of, take_of",
+                "from fedart_nb.attack_lab import Defence, scene_of, take_of",
                 f"scene = scene_of(Backbone.embedded(), {art}, {where})",
                 f"threat = ThreatModel({model})",
                 f"for shot in take_of(scene, threat, {take.defence!r}, {take.attack!r}, {how}):",
@@ -331,7 +331,7 @@ class InversionPanel(Panel):
     # the work, in the job's thread
 
     def _events(self, attack: str) -> Iterator[Any]:
-        from fedart_nb.inversion import Pausing, Shot, take_of
+        from fedart_nb.attack_lab import Pausing, Shot, take_of
 
         self._pausing = Pausing()
         with self._lock:
@@ -357,7 +357,7 @@ class InversionPanel(Panel):
         self._baselines_of(scene, prior=True)
 
     def _comparing(self) -> Iterator[Any]:
-        from fedart_nb.inversion import Pausing, Take, take_of
+        from fedart_nb.attack_lab import Pausing, Take, take_of
 
         self._pausing = Pausing()
         with self._lock:
@@ -380,7 +380,7 @@ class InversionPanel(Panel):
                 yield event
 
     def _own_round(self) -> Iterator[Any]:
-        from fedart_nb.inversion import OwnRound, Pausing, own_round
+        from fedart_nb.attack_lab import OwnRound, Pausing, own_round
 
         self._pausing = Pausing()
         with self._lock:
@@ -392,7 +392,7 @@ class InversionPanel(Panel):
             yield event
 
     def _five(self) -> list[tuple[str, ThreatModel, Defence]]:
-        from fedart_nb.inversion import Defence
+        from fedart_nb.attack_lab import Defence
 
         knows = frozenset({"seed", "captions"})
         alone = ThreatModel("relay", "lora", knows, first_round=True)
@@ -528,7 +528,7 @@ class InversionPanel(Panel):
         self._sync()
 
     def _known(self) -> Take | None:
-        from fedart_nb.inversion.shots import key_of
+        from fedart_nb.attack_lab.runs import key_of
 
         attack = self.board.attack
         if not attack or self.board.why_not(attack):

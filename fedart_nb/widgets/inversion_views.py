@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedart_nb.attack_lab.own_round import OwnRound
+from fedart_nb.attack_lab.preflight import Finding
+from fedart_nb.attack_lab.runs import Shot, Take, verdict
+from fedart_nb.attack_lab.sweep import DELTA, Level, curve
 from fedart_nb.attacks.bounds import LIMITS, identification_bound, mu_of
 from fedart_nb.figures import corridor_at, png_bytes, risk_corridor, watermarked
 from fedart_nb.figures.drawn import Drawn
-from fedart_nb.inversion.own_round import OwnRound
-from fedart_nb.inversion.preflight import Finding
-from fedart_nb.inversion.shots import Shot, Take, verdict
-from fedart_nb.inversion.sweep import DELTA, Level, curve
 from fedart_nb.privacy.accounting import Gaussian, epsilon
 from fedart_nb.widgets import parts
 

@@ -8,7 +8,7 @@ from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from fedart_nb.keepsake import Keepsake
+    from fedart_nb.analysis.keepsake import Keepsake
     from fedart_nb.session import Session
 
 __all__ = ["KeepsakePanel"]

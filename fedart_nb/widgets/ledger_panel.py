@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from fedart_nb import settings
+from fedart_nb._system import settings
+from fedart_nb._system.files import folder_name, private_folder, user_path, write_file, write_private
 from fedart_nb.consent.receipts import room_name
 from fedart_nb.errors import FedArtError
 from fedart_nb.figures import spending
-from fedart_nb.files import folder_name, private_folder, user_path, write_file, write_private
 from fedart_nb.privacy import Entry, Ledger, statement
 from fedart_nb.privacy.ledger import PERSONAL
-from fedart_nb.privacy.statement import meaning_of
+from fedart_nb.privacy.ledger_report import meaning_of
 from fedart_nb.privacy.tally import Spending
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from fedart_nb.admission import Guest
-from fedart_nb.rounds.roster import short_id
+from fedart_nb.federated.roster import short_id
+from fedart_nb.host.admission import Guest
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.copyable import Copyable
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from fedart_nb import settings
+from fedart_nb._system import settings
 from fedart_nb.errors import PrivacyError, TrainingError
 from fedart_nb.events import SampleStep, Step
 from fedart_nb.figures import gradient_norms, png_bytes, spending, watermarked
 from fedart_nb.jobs import Job
-from fedart_nb.privacy.statement import meaning_of
+from fedart_nb.privacy.ledger_report import meaning_of
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.weight import Weight
 
 if TYPE_CHECKING:
-    from fedart_nb.diffusion.frames import NoiseFrame
+    from fedart_nb.diffusion.noise_preview import NoiseFrame
     from fedart_nb.session import Session
 
 __all__ = ["NoisePanel"]
@@ -61,7 +61,7 @@ class NoisePanel(Panel):
         prompts: Sequence[str] | None = None,
         steps: int | None = None,
     ) -> None:
-        from fedart_nb.diffusion.frames import load_frames
+        from fedart_nb.diffusion.noise_preview import load_frames
 
         super().__init__(session)
         self.session = session
@@ -99,8 +99,8 @@ class NoisePanel(Panel):
         return self._known[round(self._slider.value)]
 
     def _events(self, wished: float) -> Iterator[Any]:
-        from fedart_nb.diffusion.frames import NoiseFrame, Seen, noise_frame
-        from fedart_nb.inversion.seen import seen_by_others
+        from fedart_nb.attack_lab.frame_scores import seen_by_others
+        from fedart_nb.diffusion.noise_preview import NoiseFrame, Seen, noise_frame
 
         session, art = self.session, self.session.art
         assert art is not None  # noqa: S101 - compute() has looked
@@ -189,7 +189,7 @@ class NoisePanel(Panel):
         self._say(str(event))
 
     def _end(self, job: Job) -> None:
-        from fedart_nb.diffusion.frames import NoiseFrame
+        from fedart_nb.diffusion.noise_preview import NoiseFrame
 
         self._progress.value = ""
         if job.error is None and isinstance(job.last, NoiseFrame):

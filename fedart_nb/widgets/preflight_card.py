@@ -20,7 +20,7 @@ from fedart_nb.widgets import parts
 from fedart_nb.widgets.unsaved import UnsavedHTML
 
 if TYPE_CHECKING:
-    from fedart_nb.inversion import Finding, Shot
+    from fedart_nb.attack_lab import Finding, Shot
     from fedart_nb.session import Decision, Session
 
 __all__ = ["PreflightCard"]
@@ -89,7 +89,7 @@ class PreflightCard(ipywidgets.VBox):
 
     def look(self, plan: Any, view: Any) -> Generator[Any, None, Decision]:
         """Attack an update, show what came out, and wait for a decision; what `Session.rounds` calls."""
-        from fedart_nb.inversion import Finding, Pausing, look
+        from fedart_nb.attack_lab import Finding, Pausing, look
 
         self._open(plan)
         epsilon, delta = self._cost()

@@ -13,7 +13,7 @@ from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.weight import Weight
 
 if TYPE_CHECKING:
-    from fedart_nb.rounds import RelayView, Sight
+    from fedart_nb.federated import RelayView, Sight
     from fedart_nb.session import Session
 
 __all__ = ["RelayViewPanel"]

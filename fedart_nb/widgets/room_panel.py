@@ -24,8 +24,8 @@ from fedart_nb.widgets.security import MASKED_UPDATES, masked_updates, promise_n
 from fedart_nb.widgets.unsaved import UnsavedText
 
 if TYPE_CHECKING:
-    from fedart_nb.roster_check import Confirm
     from fedart_nb.session import Session
+    from fedart_nb.session.roster_check import Confirm
 
 __all__ = ["RoomPanel"]
 

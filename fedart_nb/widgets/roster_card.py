@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from fedart_nb.errors import RoundError
-from fedart_nb.roster_check import Answer, runs_here
+from fedart_nb.federated.roster import runs_here
+from fedart_nb.session.roster_check import Answer
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.security import safety_card
 
 if TYPE_CHECKING:
-    from fedart_nb.rounds import Person, RosterShown
+    from fedart_nb.federated import Person, RosterShown
     from fedart_nb.session import Session
 
 __all__ = ["RosterCard", "roster_table"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from fedart_nb.privacy.promise import ArtistPromise
-from fedart_nb.secagg.safety import SafetyNumber
+from fedart_nb.crypto.safety_number import SafetyNumber
+from fedart_nb.privacy.guarantee import ArtistPromise
 from fedart_nb.widgets import parts
 
 __all__ = ["MASKED_UPDATES", "masked_updates", "promise_notice", "safety_card"]

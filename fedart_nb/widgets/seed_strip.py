@@ -9,8 +9,8 @@ from typing import Any
 
 import ipywidgets
 
+from fedart_nb.analysis.mixer import Sample
 from fedart_nb.errors import FedArtError
-from fedart_nb.mixing import Sample
 from fedart_nb.widgets import parts
 
 __all__ = ["SeedStrip"]

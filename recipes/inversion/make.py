@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from fedart_nb.art import ArtSet
+from fedart_nb.attack_lab import Defence, Level, Recording, Take, levels, save, scene_of, take_of
 from fedart_nb.attacks import ThreatModel
 from fedart_nb.attacks.scoring import baselines
 from fedart_nb.diffusion import Backbone
-from fedart_nb.inversion import Defence, Level, Recording, Take, levels, save, scene_of, take_of
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "fedart_nb" / "widgets" / "static" / "inversion"

@@ -12,11 +12,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from fedart_nb import settings
+from fedart_nb._system import settings
 from fedart_nb.art import ArtSet
+from fedart_nb.attack_lab.frame_scores import seen_by_others
 from fedart_nb.diffusion import Backbone, cache_latents
-from fedart_nb.diffusion.frames import NoiseFrame, Seen, noise_frame, save_frames
-from fedart_nb.inversion.seen import seen_by_others
+from fedart_nb.diffusion.noise_preview import NoiseFrame, Seen, noise_frame, save_frames
 
 ARTIST = "openmoji"
 JUDGED, SHOWN, TRIES = 12, 4, 200

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from fedart_nb.analysis.keepsake import Keepsake
 from fedart_nb.figures import contact_sheet
-from fedart_nb.keepsake import Keepsake
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 SETUP = """
 from fedart_nb import ArtSet, FairnessPanel, Host, HostPanel, Session
-from fedart_nb.rehearsal import rehearse
+from fedart_nb.workshop.rehearsal import rehearse
 session = Session("Ada")
 session.art = ArtSet.sample("openmoji", limit=12)
 studio = HostPanel(Host("Fair"), rounds=2, steps=1, min_artists=3)

@@ -13,12 +13,12 @@ FIRST_FRAME_S, SLIDE_MS = 2.0, 100.0  # promised on two idle cores
 SETUP = "from fedart_nb import ArtSet, InversionPanel, Session\nsession = Session('Me')\nsession.backbone"
 PANEL = "lab = InversionPanel(session, art=ArtSet.sample('openmoji', limit=30), picture=1, budget_s=60)\nlab"
 QUESTION = (
-    "from fedart_nb.lessons import Prediction\n"
+    "from fedart_nb.workshop.lessons import Prediction\n"
     "Prediction('What does the relay see?', ['my picture', 'noise'], 'Uniform noise.', answer='noise')"
 )
 ROOM = """
 from fedart_nb import ArtSet, Host, RoomPanel, Session
-from fedart_nb.rehearsal import rehearse
+from fedart_nb.workshop.rehearsal import rehearse
 from fedart_nb.jobs import Job
 host, session = Host("Before"), Session("Ada")
 invite = host.open_room("{relay}", rounds=1, min_artists=3, local_steps=2, patience_s=120.0)

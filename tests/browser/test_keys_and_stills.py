@@ -11,10 +11,13 @@ CELLS = "() => window.jupyterapp.shell.currentWidget.content.widgets.length"
 SAVE = "() => window.jupyterapp.shell.currentWidget.context.save()"
 SHUT_DOWN = f"() => {KERNEL}.shutdown()"
 FIRST = """from fedart_nb import *
-from fedart_nb.lessons import Prediction, RelayGamePanel, SelfCheck
+from fedart_nb.workshop.lessons import Prediction, RelayGamePanel, SelfCheck
 session = Session("Ada", folder="keys-session")
 session.art = ArtSet.sample("openmoji", limit=12)
 ArtPanel(session)"""
+SELF_CHECK = """\
+from fedart_nb.workshop.lessons import SelfCheck
+SelfCheck('Who?', {'one': 'No.', 'two': 'Yes.'}, right='two')"""
 PANELS = (
     "TrainPanel(session)",
     "StylePanel(session)",
@@ -81,7 +84,7 @@ def test_no_label_of_a_panel_is_cut_on_a_narrow_page_or_a_wide_one(lab, page: Pa
 
 
 def test_enter_presses_the_button_in_focus_and_ctrl_s_still_saves(lab, page: Page) -> None:
-    cell = "from fedart_nb.lessons import SelfCheck\nSelfCheck('Who?', {'one': 'No.', 'two': 'Yes.'}, right='two')"
+    cell = SELF_CHECK
     lab.open_notebook(page, lab.write("enter.ipynb", cell))
     lab.run_all(page)
     page.wait_for_function(KEYS_ARE_GUARDED)
@@ -118,7 +121,7 @@ def test_a_notebook_opened_without_its_kernel_shows_every_panel_as_it_was(lab, p
 
 
 def test_a_button_that_no_kernel_hears_says_so_and_what_to_do(lab, page: Page) -> None:
-    cell = "from fedart_nb.lessons import SelfCheck\nSelfCheck('Who?', {'one': 'No.', 'two': 'Yes.'}, right='two')"
+    cell = SELF_CHECK
     lab.open_notebook(page, lab.write("restarted.ipynb", cell))
     lab.run_all(page)
     page.wait_for_function(KEYS_ARE_GUARDED)

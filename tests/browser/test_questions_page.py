@@ -9,8 +9,8 @@ from playwright.sync_api import expect
 
 SETUP = """
 from fedart_nb import ArtSet, Host, HostPanel, RoomPanel, Session
-from fedart_nb.rounds.limits import History, Masked, further
-from fedart_nb.rounds.rollback import Withdrawals
+from fedart_nb.federated.client_memory import History, Masked, further
+from fedart_nb.federated.rollback import Withdrawals
 
 studio = HostPanel(Host("Studio"), rounds=3, steps=1, min_artists=3)
 studio.open_room()

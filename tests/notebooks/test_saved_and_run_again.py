@@ -63,7 +63,7 @@ def test_a_notebook_that_was_run_on_own_art_saves_no_picture_caption_or_token(tm
         "ConsentPanel(session)",
         "NoisePanel(session)",
         "lab = InversionPanel(session, tries=5, budget_s=5, short=True)\nlab.run().wait()\nlab",
-        "from fedart_nb.keepsake import Keepsake\nkept = Keepsake.of(session, ['cat'], steps=2)\nkept",
+        "from fedart_nb.analysis.keepsake import Keepsake\nkept = Keepsake.of(session, ['cat'], steps=2)\nkept",
         "KeepsakePanel(session, kept)",
         "session.art, session.art.pictures[:3], lab.value, host.invite",
         "from IPython.display import display\ndisplay(train, session.art)",
@@ -82,7 +82,7 @@ def test_a_notebook_that_was_run_on_own_art_saves_no_picture_caption_or_token(tm
 
 def test_exported_html_shows_each_panel_as_it_was_at_its_last_change_and_no_missing_widget(tmp_path, monkeypatch):
     cells = (
-        "from fedart_nb.lessons import Lesson, SelfCheck\nlesson = Lesson('Ada')\nlesson",
+        "from fedart_nb.workshop.lessons import Lesson, SelfCheck\nlesson = Lesson('Ada')\nlesson",
         "check = SelfCheck('Who?', {'one': 'No.', 'two': 'It is two.'}, right='two')\ncheck",
         "from fedart_nb import LedgerPanel\nLedgerPanel(lesson.session, room='personal')",
         "check.choose('two');",

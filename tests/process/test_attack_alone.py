@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from fedart_nb.attacks.frames import Frame
+from fedart_nb.attacks.outcomes import Frame
 from fedart_nb.attacks.scoring import Truth, ceiling, score
 from fedart_nb.attacks.victim import full_gradient_view
 from fedart_nb.diffusion import Backbone, TrainConfig

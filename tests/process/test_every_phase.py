@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from _light import Process, value_of
 
+from fedart_nb.federated import unpack
 from fedart_nb.relay import Envelope
-from fedart_nb.rounds import unpack
 
 pytestmark = [
     pytest.mark.process,

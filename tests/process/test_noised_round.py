@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from _light import NOISE, Process, value_of
 from workshop import Relay
 
+from fedart_nb.federated import unpack
 from fedart_nb.privacy import SkellamSum
 from fedart_nb.relay import Envelope
-from fedart_nb.rounds import unpack
 from fedart_nb.secagg.graph import quorum_of
 
 pytestmark = [

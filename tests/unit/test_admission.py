@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fedart_nb.admission import MAX_GUESTS, Admission
+from fedart_nb._system.names import checked_name, look_alike, shown_name
 from fedart_nb.errors import FedArtError, RoundError, WireError
-from fedart_nb.names import checked_name, look_alike, shown_name
+from fedart_nb.host.admission import MAX_GUESTS, Admission
 from fedart_nb.relay import Invite
 from fedart_nb.session import Session
 

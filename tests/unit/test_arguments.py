@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from fedart_nb.arguments import number, plain, texts, whole, whole_numbers
+from fedart_nb._system.arguments import number, plain, texts, whole, whole_numbers
 from fedart_nb.diffusion import AdapterConfig, PicturePrivacy, PrivateTraining, TrainConfig
 from fedart_nb.errors import AdapterError, FedArtError, PrivacyError, RoundError, TrainingError
+from fedart_nb.federated import RoundPlan
 from fedart_nb.privacy import Budget, Gaussian, plan
-from fedart_nb.privacy.artist import ArtistPrivacy
-from fedart_nb.rounds import RoundPlan
+from fedart_nb.privacy.client_level import ArtistPrivacy
 
 NUMPY: dict[type, dict[str, Any]] = {
     TrainConfig: {

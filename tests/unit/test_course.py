@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedart_nb import course
 from fedart_nb.errors import FedArtError
+from fedart_nb.workshop import course
 
 
 def test_an_empty_folder_gets_every_notebook_and_the_welcome_page_and_no_scripts(tmp_path: Path) -> None:

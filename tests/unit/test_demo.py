@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fedart_nb import demo
 from fedart_nb.errors import FedArtError
+from fedart_nb.workshop import demo
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / demo.NOTEBOOK
 
@@ -31,7 +31,7 @@ def test_a_missing_notebook_is_named(tmp_path: Path) -> None:
 
 
 IN_BETWEEN = """
-from fedart_nb.memory import PeakMemory
+from fedart_nb._system.memory import PeakMemory
 with PeakMemory() as memory:
     before = memory.peak_gib
     block = bytearray(200 * 2**20)

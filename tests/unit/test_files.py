@@ -15,11 +15,19 @@ from pathlib import Path
 
 import pytest
 
+from fedart_nb._system.files import (
+    FolderKeeper,
+    locked,
+    private_folder,
+    set_aside,
+    user_path,
+    write_file,
+    write_private,
+)
+from fedart_nb._system.folder_lock import FolderLock
+from fedart_nb._system.folders import UserFolders, cache_folder, unique_folder
+from fedart_nb._system.migration import move_old_files, named_folder
 from fedart_nb.errors import SecAggError, SessionInUse, StorageError
-from fedart_nb.files import FolderKeeper, locked, private_folder, set_aside, user_path, write_file, write_private
-from fedart_nb.folder_lock import FolderLock
-from fedart_nb.folders import UserFolders, cache_folder, unique_folder
-from fedart_nb.migration import move_old_files, named_folder
 
 
 @pytest.fixture
@@ -177,7 +185,7 @@ def test_tilde_is_the_home_folder(person: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from fedart_nb.folder_lock import FolderLock
+from fedart_nb._system.folder_lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]), title="The session of 'Ada'")
 print("held", flush=True)
 sys.stdin.read()

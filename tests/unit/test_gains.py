@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedart_nb.analysis.fairness import Fairness, fairness
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import RoundError, TrainingError
 from fedart_nb.events import RoundClosed
-from fedart_nb.fairness import Fairness, fairness
+from fedart_nb.federated.gains import FEWEST, GAIN_METRICS, Gains, addends
+from fedart_nb.federated.simulation import Simulation
 from fedart_nb.host import Host
 from fedart_nb.relay import MemoryRelay
-from fedart_nb.rounds.gains import FEWEST, GAIN_METRICS, Gains, addends
-from fedart_nb.rounds.simulate import Simulation
 from fedart_nb.session import Session
 
 NAMES = ("Ada", "Ben", "Cy", "Dee", "Eve")

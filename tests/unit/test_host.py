@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from tiny import build
 
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import FedArtError, RelayError, RelayUnreachable, RoundError, WireError
 from fedart_nb.events import Joined, RoundClosed, RoundOpened, Waiting
+from fedart_nb.federated import ArtistSide, rule_of
 from fedart_nb.host import Host
 from fedart_nb.relay import Envelope, Invite, RelayClient
 from fedart_nb.relay.server import RunningRelay, serve_in_thread
-from fedart_nb.rounds import ArtistSide, rule_of
-from fedart_nb.secagg.identity import Identity
 
 
 class Artist:

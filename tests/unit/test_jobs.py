@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from fedart_nb.cancelling import abandonable, checkpoint
+from fedart_nb._system.cancelling import abandonable, checkpoint
 from fedart_nb.jobs import Job
 
 

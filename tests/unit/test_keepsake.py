@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedart_nb.gallery import write_gallery
-from fedart_nb.keepsake import STAGES, Keepsake
+from fedart_nb.analysis.keepsake import STAGES, Keepsake
+from fedart_nb.workshop.gallery import write_gallery
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fedart_nb.analysis.mixer import GRID_STEP, MAX_WEIGHT, Mixer, neighbours, wiped
 from fedart_nb.diffusion import ANCHOR
 from fedart_nb.errors import AdapterError, FedArtError
 from fedart_nb.events import Sampled, SampleStep
-from fedart_nb.mixing import GRID_STEP, MAX_WEIGHT, Mixer, neighbours, wiped
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from light_artist import Light
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import RoundError
 from fedart_nb.events import Note, RoundClosed, RoundOpened, UpdateSent, Waiting
+from fedart_nb.federated import RosterShown
 from fedart_nb.host import Host
 from fedart_nb.relay import MemoryRelay, RelayClient, serve_in_thread
-from fedart_nb.rounds import RosterShown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

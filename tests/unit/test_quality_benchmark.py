@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedart_nb.rounds import Simulation
-from fedart_nb.rounds.plan import LOSS_CAP
+from fedart_nb.federated import Simulation
+from fedart_nb.federated.plan import LOSS_CAP
 
 
 @pytest.fixture
@@ -37,6 +37,6 @@ def test_a_mean_weighted_by_loss_is_that_of_the_masked_round(federation: Any, bi
     np.testing.assert_allclose(mean, right, atol=2e-4 if bits == 16 else 1e-7)
     masked = room.round(updates, metrics=told).result
     assert masked is not None
-    from fedart_nb.rounds import unpack
+    from fedart_nb.federated import unpack
 
     np.testing.assert_allclose(unpack(masked.shared)["x"], mean, atol=1e-6)

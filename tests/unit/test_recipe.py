@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from fedart_nb import Recipe, __version__, read_recipe
+from fedart_nb.art.provenance import save_picture
 from fedart_nb.errors import ArtError
-from fedart_nb.recipe import save_picture
 
 RECIPE = Recipe(
     prompt="un café — 猫 <b>\n",

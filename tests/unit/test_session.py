@@ -18,11 +18,11 @@ from fedart_nb.art.collecting import Picture
 from fedart_nb.diffusion import Adapter, Backbone, TrainConfig, denoising_loss
 from fedart_nb.errors import AdapterError, FedArtError, RelayRefused, RelayUnreachable, RoundError, TrainingError
 from fedart_nb.events import Note, RoundClosed, RoundOpened, Step, Trained, UpdateSent
+from fedart_nb.federated import rule_of, unpack
+from fedart_nb.federated.client_memory import Masked
 from fedart_nb.host import Host
 from fedart_nb.relay import Invite, MemoryRelay
 from fedart_nb.relay.server import serve_in_thread
-from fedart_nb.rounds import rule_of, unpack
-from fedart_nb.rounds.limits import Masked
 from fedart_nb.session import Session
 
 DEADLINE_S = 30.0

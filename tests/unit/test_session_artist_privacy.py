@@ -17,7 +17,7 @@ from fedart_nb.events import Note, RoundClosed, Step, UpdateSent
 from fedart_nb.host import Host
 from fedart_nb.privacy import ArtistPrivacy, epsilon
 from fedart_nb.privacy.distributed import SkellamSum
-from fedart_nb.privacy.statement import statement
+from fedart_nb.privacy.ledger_report import statement
 from fedart_nb.relay import MemoryRelay
 from fedart_nb.session import Session
 

@@ -15,9 +15,9 @@ from fedart_nb.consent import Leaving, Question
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import ConsentError
 from fedart_nb.events import Found, Note, RoundClosed, RoundOpened, Step, UpdateSent
+from fedart_nb.federated import upload_bytes
 from fedart_nb.host import Host
 from fedart_nb.relay import MemoryRelay
-from fedart_nb.rounds import upload_bytes
 from fedart_nb.session import Session
 
 pytestmark = pytest.mark.usefixtures("home")

@@ -12,8 +12,8 @@ import pytest
 
 from fedart_nb.diffusion import initial_adapter
 from fedart_nb.events import Note
+from fedart_nb.federated import RoundPlan, metadata_of, pack, unpack
 from fedart_nb.relay import Envelope, MemoryRelay
-from fedart_nb.rounds import RoundPlan, metadata_of, pack, unpack
 from fedart_nb.secagg import Identity
 from fedart_nb.session import Session
 

@@ -15,9 +15,9 @@ from fedart_nb.consent import Question
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import RelayUnreachable
 from fedart_nb.events import Note, RoomPaused, RoundClosed, Step, UpdateSent, Waiting
+from fedart_nb.federated.liveness import HostLife
 from fedart_nb.host import Host
 from fedart_nb.relay import MemoryRelay
-from fedart_nb.rounds.life import HostLife
 from fedart_nb.session import Session
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -262,7 +262,7 @@ def test_a_host_whose_kernel_died_is_said_to_be_silent(
     monkeypatch: pytest.MonkeyPatch, host: Host, enter: Enter
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("fedart_nb.session.HostLife", partial(HostLife, clock=lambda: now[0]))
+    monkeypatch.setattr("fedart_nb.session.session.HostLife", partial(HostLife, clock=lambda: now[0]))
     ada = enter("Ada")
     hosting = host.rounds()
     until(hosting, lambda e: isinstance(e, Waiting))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedart_nb.attack_lab import Finding, OwnRound, look, own_round
 from fedart_nb.attacks import ServerView
 from fedart_nb.diffusion import PicturePrivacy
 from fedart_nb.errors import RoundError
 from fedart_nb.events import Note, RoundClosed, UpdateSent, Waiting
 from fedart_nb.host import Host
-from fedart_nb.inversion import Finding, OwnRound, look, own_round
 from fedart_nb.session import Session
 
 pytestmark = pytest.mark.usefixtures("home")

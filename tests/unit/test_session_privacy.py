@@ -14,7 +14,7 @@ from fedart_nb.diffusion import Backbone, PicturePrivacy, TrainConfig
 from fedart_nb.errors import BudgetExceeded, LedgerError, PrivacyError
 from fedart_nb.events import Note, RoundClosed, Step, Trained, UpdateSent
 from fedart_nb.host import Host
-from fedart_nb.privacy.statement import statement
+from fedart_nb.privacy.ledger_report import statement
 from fedart_nb.relay import MemoryRelay
 from fedart_nb.session import Session
 

@@ -18,8 +18,8 @@ import torch
 from fedart_nb.consent import Consent
 from fedart_nb.diffusion import Adapter, AdapterConfig, TrainConfig, TrainState
 from fedart_nb.errors import SessionInUse, StorageError
-from fedart_nb.rounds import metadata_of, pack
-from fedart_nb.session_store import SessionStore
+from fedart_nb.federated import metadata_of, pack
+from fedart_nb.session.store import SessionStore
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -265,7 +265,7 @@ def test_a_throw_away_session_keeps_nothing_and_counts_by_itself() -> None:
 
 def test_another_kernel_on_the_session_is_refused_until_it_is_closed(tmp_path: Path) -> None:
     store = filled(tmp_path)
-    code = "import sys; from fedart_nb.session_store import SessionStore; SessionStore('Ada', sys.argv[1])"
+    code = "import sys; from fedart_nb.session.store import SessionStore; SessionStore('Ada', sys.argv[1])"
     ask = [sys.executable, "-c", code, str(tmp_path)]
     refused = subprocess.run(ask, capture_output=True, text=True, check=False)
     assert f"The session of 'Ada' is open in another kernel (process {os.getpid()} on this computer" in refused.stderr

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fedart_nb import settings
+from fedart_nb._system import settings
+from fedart_nb._system.files import folder_name, write_private
 from fedart_nb.events import Note, RoundClosed, RoundOpened, Step, Trained, UpdateSent
-from fedart_nb.files import folder_name, write_private
 
 
 def test_a_private_file_is_whole_readable_by_its_owner_only_and_replaced_in_one_go(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tiny
 
+from fedart_nb.analysis.style_leakage import StyleLeak, style_leak
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import AttackError
 from fedart_nb.events import Note
 from fedart_nb.session import Session
-from fedart_nb.styleleak import StyleLeak, style_leak
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedart_nb._system.tensor_format import DamagedTensors, TensorFile, bounded_json
 from fedart_nb.errors import RoundError
-from fedart_nb.rounds import metadata_of, unpack
-from fedart_nb.rounds.tensors import unpack_adapter
-from fedart_nb.tensor_format import DamagedTensors, TensorFile, bounded_json
+from fedart_nb.federated import metadata_of, unpack
+from fedart_nb.federated.tensors import unpack_adapter
 
 
 def file_of(header: bytes | dict[str, Any], body: bytes = b"") -> bytes:

@@ -15,7 +15,7 @@ from fedart_nb.attacks.view import ServerView
 from fedart_nb.diffusion import Backbone, LatentSet, TrainConfig, initial_adapter
 from fedart_nb.diffusion.latents import latents_of
 from fedart_nb.errors import AttackError
-from fedart_nb.rounds.simulate import Simulation
+from fedart_nb.federated.simulation import Simulation
 
 ARTISTS = ("openmoji", "lorelei", "rollandin")
 

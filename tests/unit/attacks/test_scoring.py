@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedart_nb.attack_lab.runs import Shot, verdict
 from fedart_nb.attacks import Frame
 from fedart_nb.attacks.scoring import Score, Truth, score
-from fedart_nb.inversion.shots import Shot, verdict
 
 TRUTH = Truth(captions=("a red fox",), timesteps=(552.0,), members=(3,))
 

@@ -11,8 +11,8 @@ import pytest
 from leavings import LEAVING
 
 from fedart_nb.consent import Consent, Fault, Leaving, check
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import ConsentError
-from fedart_nb.secagg.identity import Identity
 
 PICTURES = ("0123456789abcdef", "fedcba9876543210")
 

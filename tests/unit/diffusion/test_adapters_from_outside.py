@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from fedart_nb.diffusion import Adapter, AdapterConfig, Backbone, attached, check_fits, initial_adapter
 from fedart_nb.errors import AdapterError
-from fedart_nb.rounds import metadata_of, pack, unpack
+from fedart_nb.federated import metadata_of, pack, unpack
 
 #: Matching it against a module's name takes longer than anybody lives.
 ENDLESS = r"((\w|\.)+)+!"

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedart_nb.crypto.random_streams import SecureRandom
 from fedart_nb.diffusion import Backbone, LatentSet, PrivateTraining, TrainConfig, audit_training
 from fedart_nb.errors import PrivacyError
 from fedart_nb.privacy.audit import Audit, audit, ceiling, epsilon_lower_bound
 from fedart_nb.privacy.ledger import Budget, Ledger
-from fedart_nb.privacy.noise import SecureRandom
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
@@ -45,9 +45,9 @@ def everybody(self: SecureRandom, n: int, rate: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("place", "broken", "how"),
     [
-        ("fedart_nb.diffusion.private.clip_factors", unclipped, {}),
-        ("fedart_nb.privacy.noise.SecureRandom.gaussian", halved, {}),
-        ("fedart_nb.privacy.noise.SecureRandom.chosen", everybody, {"pictures": 8, "batch": 2, "steps": 4}),
+        ("fedart_nb.diffusion.dp_sgd.clip_factors", unclipped, {}),
+        ("fedart_nb.crypto.random_streams.SecureRandom.gaussian", halved, {}),
+        ("fedart_nb.crypto.random_streams.SecureRandom.chosen", everybody, {"pictures": 8, "batch": 2, "steps": 4}),
     ],
     ids=["no clip", "half the noise", "everybody in every sample"],
 )
@@ -89,7 +89,7 @@ def test_the_real_trainer_is_audited_as_it_runs(backbone: Backbone, data: Latent
 def test_a_real_trainer_that_does_not_clip_is_caught(
     backbone: Backbone, data: LatentSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedart_nb.diffusion.private.clip_factors", unclipped)
+    monkeypatch.setattr("fedart_nb.diffusion.dp_sgd.clip_factors", unclipped)
     config = TrainConfig(steps=2, batch=6, validate_every=0)
     *_, found = audit_training(backbone, data, private=PrivateTraining(4.0, factors="both"), config=config)
     assert not found.passed

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from fedart_nb.art import ArtSet
+from fedart_nb.crypto.random_streams import SecureRandom
 from fedart_nb.diffusion import (
     ATTENTION,
     ATTENTION_AND_UP_CONVOLUTIONS,
@@ -31,14 +32,13 @@ from fedart_nb.diffusion import (
     train,
 )
 from fedart_nb.diffusion.adapters import Adapter
+from fedart_nb.diffusion.dp_sgd import PrivateStep
 from fedart_nb.diffusion.per_picture import PerPicture
-from fedart_nb.diffusion.private import PrivateStep
 from fedart_nb.diffusion.training import _error
 from fedart_nb.errors import BudgetExceeded, PrivacyError
 from fedart_nb.events import Step, Trained
 from fedart_nb.privacy.accounting import Gaussian
 from fedart_nb.privacy.ledger import Budget, Ledger
-from fedart_nb.privacy.noise import SecureRandom
 
 CONVOLUTIONS = r"up_blocks\.\d+\.resnets\.\d+\.(conv1|conv2)"
 DOWN = r".*\.downsamplers\.0\.conv|.*\.upsamplers\.0\.conv|conv_in"  # strides of two, and three channels

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from fedart_nb.diffusion import Backbone, draw
-from fedart_nb.diffusion.words import TABLE_FILE, Lexicon, Reading, Understood, explain, load_table, read_words
+from fedart_nb.diffusion.prompts import TABLE_FILE, Lexicon, Reading, Understood, explain, load_table, read_words
 from fedart_nb.errors import BackboneError
 
 WORDS = """a police car cat swimming box leaf hug colour gray airplane butterfly t shirt earrings ear fire truck not ice

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fedart_nb.errors import RoundError
-from fedart_nb.lessons import TRICKS, RelayGamePanel, play
+from fedart_nb.workshop.lessons import TRICKS, RelayGamePanel, play
 
 NOTICED = {
     "swapped keys": ("Ada", "not signed by that artist"),

@@ -8,8 +8,8 @@ import pytest
 
 from fedart_nb import ArtSet, PicturePrivacy, Session, TrainConfig
 from fedart_nb.errors import BudgetExceeded
-from fedart_nb.lessons import Lesson
 from fedart_nb.widgets import ArtPanel, registry
+from fedart_nb.workshop.lessons import Lesson
 
 SHORT = TrainConfig(steps=1, batch=2, validate_every=0)
 

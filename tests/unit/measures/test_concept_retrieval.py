@@ -7,7 +7,7 @@ import pytest
 
 from fedart_nb.art import ArtSet
 from fedart_nb.errors import MeasureError
-from fedart_nb.measures import ConceptRetrieval
+from fedart_nb.metrics import ConceptRetrieval
 
 CONCEPTS = ("accordion", "dragon", "maple leaf", "ambulance", "worm", "alembic")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedart_nb.errors import MeasureError
-from fedart_nb.measures import bootstrap, kid
+from fedart_nb.metrics import bootstrap, kid
 
 
 def features(n: int, d: int = 6, *, shift: float = 0.0, seed: int = 0) -> np.ndarray:

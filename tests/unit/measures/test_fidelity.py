@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedart_nb.errors import MeasureError
-from fedart_nb.measures import psnr, ssim
+from fedart_nb.metrics import psnr, ssim
 
 Y, X = np.mgrid[:48, :48]
 PICTURE = np.stack([X * 5 % 256, Y * 5 % 256, X * Y % 256], -1).astype(np.uint8)[None]

@@ -12,7 +12,7 @@ from tiny import build
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import MeasureError, MissingExtra
-from fedart_nb.measures import (
+from fedart_nb.metrics import (
     FeatureExtractor,
     StyleJudge,
     colour_histogram,
@@ -20,7 +20,7 @@ from fedart_nb.measures import (
     introstyle_distance,
     style_report,
 )
-from fedart_nb.measures.whitening import Whitening
+from fedart_nb.metrics.whitening import Whitening
 
 RNG = np.random.default_rng(0)
 

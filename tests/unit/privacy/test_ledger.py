@@ -15,7 +15,7 @@ import pytest
 from fedart_nb.errors import BudgetExceeded, LedgerError, PrivacyError
 from fedart_nb.privacy.accounting import Gaussian, Skellam, epsilon
 from fedart_nb.privacy.ledger import Budget, Ledger
-from fedart_nb.privacy.statement import meaning_of, statement
+from fedart_nb.privacy.ledger_report import meaning_of, statement
 
 ROUND = Gaussian(noise_multiplier=1.4, sample_rate=0.16, steps=15)
 BUDGET = Budget(epsilon=8.0, delta=1e-3)

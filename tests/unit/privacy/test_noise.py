@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from fedart_nb.crypto.random_streams import SecureRandom
 from fedart_nb.errors import PrivacyError
-from fedart_nb.privacy.noise import SecureRandom
 
 N = 100_000
 

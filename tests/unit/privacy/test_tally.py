@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from fedart_nb._system.folders import UserFolders
+from fedart_nb.crypto.hash_chain import Link, chained, read_chain, write_chain
 from fedart_nb.errors import BudgetExceeded, LedgerError
-from fedart_nb.folders import UserFolders
 from fedart_nb.privacy.accounting import Gaussian, Skellam, epsilon
-from fedart_nb.privacy.artist import ledger_places
-from fedart_nb.privacy.chain import Link, chained, read_chain, write_chain
+from fedart_nb.privacy.client_level import ledger_places
 from fedart_nb.privacy.ledger import PERSONAL, Budget, Ledger
-from fedart_nb.privacy.statement import statement
+from fedart_nb.privacy.ledger_report import statement
 from fedart_nb.privacy.tally import Tally
 
 ROUND = Gaussian(noise_multiplier=1.4, sample_rate=0.16, steps=15)
@@ -132,7 +132,7 @@ def test_a_crash_between_the_two_files_counts_once_and_not_nought(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = person.ledger("studio", "ab")
-    monkeypatch.setattr("fedart_nb.privacy.twin.write_chain", stop_after(2))
+    monkeypatch.setattr("fedart_nb.crypto.mirrored_chain.write_chain", stop_after(2))
     with pytest.raises(KeyboardInterrupt):
         ledger.spend(ROUND, purpose="round 1")
     monkeypatch.undo()

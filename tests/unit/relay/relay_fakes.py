@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from fedart_nb.crypto.canonical_json import canonical_json
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.relay import Envelope, Invite, RelayClient
 from fedart_nb.relay.signing import EMPTY_SHA256, signature_headers
-from fedart_nb.relay.wire import canonical_json
-from fedart_nb.secagg.identity import Identity
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from relay_fakes import ARTIST, HOST, JOINED, TOKEN, LyingRelay, impatient
 
+from fedart_nb.crypto.canonical_json import canonical_json
 from fedart_nb.errors import RelayError, RelayRefused, RelayUnreachable, TooLarge, WireError
 from fedart_nb.relay import Envelope, Invite, RelayClient, create_room, serve_in_thread
-from fedart_nb.relay.wire import canonical_json
 from fedart_nb.secagg import Identity
 
 if TYPE_CHECKING:

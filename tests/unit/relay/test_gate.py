@@ -11,12 +11,13 @@ import pytest
 from relay_fakes import ARTIST, HOST, JOINED, Caller, LyingRelay, assert_refused, impatient, stored_files
 from starlette.testclient import TestClient
 
+from fedart_nb.crypto.canonical_json import canonical_json
 from fedart_nb.relay import Limits, RelayClient, create_room
+from fedart_nb.relay.admission_control import Buckets
 from fedart_nb.relay.app import app, end_waiting
-from fedart_nb.relay.gate import Buckets
 from fedart_nb.relay.limits import Refused
 from fedart_nb.relay.mailbox import Mailbox
-from fedart_nb.relay.wire import canonical_json, sha256_hex
+from fedart_nb.relay.wire import sha256_hex
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fedart_nb.crypto.identity import Identity, identity_id, verify
 from fedart_nb.errors import WireError
-from fedart_nb.secagg.identity import Identity, identity_id, verify
 
 if TYPE_CHECKING:
     from pathlib import Path

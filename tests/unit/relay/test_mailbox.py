@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import RelayError
 from fedart_nb.relay.limits import Limits, Refused
 from fedart_nb.relay.mailbox import INBOX_PAGE, Mailbox
 from fedart_nb.relay.wire import Envelope, sha256_hex
-from fedart_nb.secagg.identity import Identity
 
 if TYPE_CHECKING:
     from pathlib import Path

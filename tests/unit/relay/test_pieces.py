@@ -9,11 +9,12 @@ import pytest
 from relay_fakes import HOST, JOINED, TOKEN, LyingRelay, assert_refused, stored_files
 from starlette.testclient import TestClient
 
+from fedart_nb.crypto.canonical_json import canonical_json
 from fedart_nb.relay import Envelope, Invite, RelayClient
 from fedart_nb.relay.app import app
 from fedart_nb.relay.limits import Refused
 from fedart_nb.relay.mailbox import Mailbox
-from fedart_nb.relay.wire import canonical_json, sha256_hex
+from fedart_nb.relay.wire import sha256_hex
 from fedart_nb.secagg import Identity
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedart_nb.crypto.canonical_json import canonical_json
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import TooLarge, WireError
-from fedart_nb.relay.wire import HEADER_LIMIT_BYTES, KINDS, AttachmentRef, Envelope, canonical_json, sha256_hex
-from fedart_nb.secagg.identity import Identity
+from fedart_nb.relay.wire import HEADER_LIMIT_BYTES, KINDS, AttachmentRef, Envelope, sha256_hex
 
 ME, OTHER = Identity.generate(), Identity.generate()
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from relay_fakes import ARTIST, HOST, TOKEN, LyingRelay
 
+from fedart_nb.crypto.canonical_json import canonical_json
 from fedart_nb.errors import RelayError, RelayRefused, RelayUnreachable
 from fedart_nb.relay import Invite, RelayClient, create_room, serve_in_thread
 from fedart_nb.relay.client import require_relay
-from fedart_nb.relay.wire import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from small_room import Clock, Room, new_engine, tensors
 
-from fedart_nb.rounds import Task, pack
+from fedart_nb.federated import Task, pack
 
 
 @pytest.fixture

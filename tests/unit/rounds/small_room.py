@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedart_nb.federated import ArtistSide, Phase, RoundEngine, RoundPlan
 from fedart_nb.relay import Envelope
-from fedart_nb.rounds import ArtistSide, Phase, RoundEngine, RoundPlan
 from fedart_nb.secagg import Identity
 
 HOST_KEY = Identity.generate()

@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from fedart_nb.errors import RoundError
-from fedart_nb.rounds.contribution import leave_one_out, rank_correlation, shapley, two_ends
+from fedart_nb.federated.data_valuation import leave_one_out, rank_correlation, shapley, two_ends
 
 NAMES = ("a", "b", "c", "d")
 WEIGHTS = dict(zip(NAMES, (1.0, 2.0, 0.0, 4.0), strict=True))

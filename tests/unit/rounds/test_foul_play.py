@@ -11,8 +11,8 @@ import pytest
 from small_room import HOST, Clock, Room, key_of, new_engine, new_side, plan_for, tensors
 
 from fedart_nb.errors import RoundError, SecAggError
+from fedart_nb.federated import ArtistSide, Phase, Simulation, Task, pack, unpack
 from fedart_nb.relay import Envelope
-from fedart_nb.rounds import ArtistSide, Phase, Simulation, Task, pack, unpack
 
 Training = tuple[Room, dict[str, Task]]
 NAMES = ["Ada", "Ben", "Cy", "Dee", "Eli"]
@@ -103,7 +103,7 @@ def test_a_relay_that_repeats_an_old_result_does_not_bring_an_old_adapter_back()
 
 def test_a_sum_with_impossible_weights_ends_the_attempt_and_not_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """One dishonest artist takes the others' weights away: what is divided by zero is no adapter."""
-    from fedart_nb.rounds import artist as module
+    from fedart_nb.federated import round_client as module
 
     honest = module.encode
     sent: list[str] = []

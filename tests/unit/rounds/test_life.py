@@ -12,9 +12,9 @@ from small_room import HOST, Clock, Room, new_side
 
 from fedart_nb.errors import RelayUnreachable
 from fedart_nb.events import Step
+from fedart_nb.federated import Phase, Task
+from fedart_nb.federated.liveness import HostLife, HostSigns, Pace, SignsOfLife
 from fedart_nb.relay import Envelope
-from fedart_nb.rounds import Phase, Task
-from fedart_nb.rounds.life import HostLife, HostSigns, Pace, SignsOfLife
 
 Training = tuple[Room, dict[str, Task]]
 DEADLINE_S = 20.0

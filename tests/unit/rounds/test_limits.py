@@ -11,9 +11,9 @@ import pytest
 from small_room import HOST, Clock, Room, key_of, new_engine, new_side, plan_for, tensors
 
 from fedart_nb.errors import RoundError
+from fedart_nb.federated import ArtistSide, RoundPlan, Task, pack, unpack
+from fedart_nb.federated.withdrawal import withdrawal
 from fedart_nb.relay import Envelope
-from fedart_nb.rounds import ArtistSide, RoundPlan, Task, pack, unpack
-from fedart_nb.rounds.rewinding import withdrawal
 from fedart_nb.secagg import Identity
 
 Training = tuple[Room, dict[str, Task]]

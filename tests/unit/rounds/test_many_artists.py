@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedart_nb.rounds import Simulation, unpack
+from fedart_nb.federated import Simulation, unpack
 from fedart_nb.secagg.graph import risks
 
 SIZE = 40

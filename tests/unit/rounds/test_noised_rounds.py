@@ -12,9 +12,7 @@ import pytest
 from small_room import Room, artist_id, new_engine, new_side, plan_for
 
 from fedart_nb.errors import BudgetExceeded, PrivacyError, RoundError, SecAggError
-from fedart_nb.privacy.distributed import SkellamSum
-from fedart_nb.relay import Envelope
-from fedart_nb.rounds import (
+from fedart_nb.federated import (
     MemoryKeeper,
     Phase,
     RoundEngine,
@@ -22,12 +20,14 @@ from fedart_nb.rounds import (
     Simulation,
     pack,
     promise_of,
-    simulate,
     skellam_of,
     unpack,
     words_of,
 )
-from fedart_nb.rounds.noised import noise_stream
+from fedart_nb.federated import simulation as simulate
+from fedart_nb.federated.noised_vector import noise_stream
+from fedart_nb.privacy.distributed import SkellamSum
+from fedart_nb.relay import Envelope
 from fedart_nb.secagg.graph import quorum_of
 
 SIZE, CLIP = 3000, 0.5

@@ -7,8 +7,8 @@ import pytest
 from small_room import plan_for
 
 from fedart_nb.errors import RoundError
-from fedart_nb.rounds import RULES, Simulation, rule_of, unpack
-from fedart_nb.rounds.rest import Followed, taken_out, taken_out_after, why_inseparable, without_own
+from fedart_nb.federated import RULES, Simulation, rule_of, unpack
+from fedart_nb.federated.leave_one_out import Followed, taken_out, taken_out_after, why_inseparable, without_own
 
 NAMES = ["Ada", "Ben", "Cy", "Dee"]
 

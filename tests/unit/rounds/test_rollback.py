@@ -9,9 +9,9 @@ from small_room import HOST, key_of, plan_for
 
 from fedart_nb.consent import Question
 from fedart_nb.errors import RoundError
-from fedart_nb.rounds import RoundPlan, promise_of
-from fedart_nb.rounds.rewinding import withdrawal
-from fedart_nb.rounds.rollback import Withdrawals
+from fedart_nb.federated import RoundPlan, promise_of
+from fedart_nb.federated.rollback import Withdrawals
+from fedart_nb.federated.withdrawal import withdrawal
 
 
 def word(letter: str) -> dict[str, str]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fedart_nb.errors import RoundError
-from fedart_nb.lessons.dishonest_relay import invented
-from fedart_nb.rounds import Pins, RosterShown, Simulation, unpack
-from fedart_nb.rounds.roster import names_for
+from fedart_nb.federated import Pins, RosterShown, Simulation, unpack
+from fedart_nb.federated.roster import names_for
+from fedart_nb.workshop.lessons.dishonest_relay import invented
 
 SIZE = 64
 NAMES = ["Ada", "Ben", "Cy", "Dee"]

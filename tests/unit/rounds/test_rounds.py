@@ -9,8 +9,7 @@ import pytest
 from small_room import HOST, Clock, Room, artist_id, new_engine, new_side, plan_for, tensors
 
 from fedart_nb.errors import RoundError, SecAggError
-from fedart_nb.relay import Envelope
-from fedart_nb.rounds import (
+from fedart_nb.federated import (
     ArtistSide,
     MemoryKeeper,
     Phase,
@@ -21,7 +20,8 @@ from fedart_nb.rounds import (
     pack,
     unpack,
 )
-from fedart_nb.rounds.tensors import metadata_of
+from fedart_nb.federated.tensors import metadata_of
+from fedart_nb.relay import Envelope
 
 
 def ids(letters: str) -> tuple[str, ...]:

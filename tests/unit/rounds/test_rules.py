@@ -10,8 +10,7 @@ import pytest
 from small_room import plan_for
 
 from fedart_nb.errors import RoundError
-from fedart_nb.relay import Envelope
-from fedart_nb.rounds import (
+from fedart_nb.federated import (
     DEFAULT_RULE,
     NOT_FROM_SUMS,
     RULES,
@@ -25,8 +24,9 @@ from fedart_nb.rounds import (
     rule_of,
     unpack,
 )
-from fedart_nb.rounds.rules import server_step
-from fedart_nb.rounds.rules.rule import matrices, pairs
+from fedart_nb.federated.strategies import server_step
+from fedart_nb.federated.strategies.strategy import matrices, pairs
+from fedart_nb.relay import Envelope
 from fedart_nb.secagg import Identity
 
 NAMES = ["Ada", "Ben", "Cy", "Dee"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedart_nb.federated import ArtistSide, Member, Phase, RoundEngine, RoundPlan, Simulation, pack
 from fedart_nb.relay import Envelope, MemoryRelay, RelayClient, Transport, create_room, serve_in_thread
-from fedart_nb.rounds import ArtistSide, Member, Phase, RoundEngine, RoundPlan, Simulation, pack
 from fedart_nb.secagg import Identity
 
 HOST, *PEOPLE = (Identity.generate() for _ in range(6))
@@ -98,7 +98,7 @@ def hosted(connect: Connect, plan: RoundPlan) -> tuple[bytes, bytes]:
 
 def test_a_sum_is_the_same_to_the_bit_in_memory_and_over_http(connect: Connect) -> None:
     """Both are compared with the sum in the clear of the same whole numbers, so that they equal each other."""
-    from fedart_nb.rounds.vector import encode, layout
+    from fedart_nb.federated.vector import encode, layout
 
     plan = RoundPlan(
         room=ROOM,
@@ -123,8 +123,8 @@ def test_a_sum_is_the_same_to_the_bit_in_memory_and_over_http(connect: Connect) 
 
 
 def expected_result(plan: RoundPlan, code: object, shared: dict[str, np.ndarray], words: np.ndarray) -> str:
-    from fedart_nb.rounds.rules import aggregate
-    from fedart_nb.rounds.vector import open_sum
+    from fedart_nb.federated.strategies import aggregate
+    from fedart_nb.federated.vector import open_sum
 
     summed = open_sum(code, shared, words, len(PEOPLE))  # type: ignore[arg-type]
     tensors = aggregate(plan.rule, shared, summed.update, summed.weight)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedart_nb.errors import RoundError
-from fedart_nb.rounds import RelayView, Simulation, unpack, words_of
+from fedart_nb.federated import RelayView, Simulation, unpack, words_of
 
 NAMES = ["Ada", "Ben", "Cy", "Dee", "Eli"]
 SIZE = 3000

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fedart_nb.diffusion import Backbone, initial_adapter
-from fedart_nb.rounds.simulate import Simulation
-from fedart_nb.rounds.tampering import parallel_rows, suspicions
+from fedart_nb.federated.simulation import Simulation
+from fedart_nb.federated.tampering import parallel_rows, suspicions
 
 RNG = np.random.default_rng(0)
 A, B = "unet.x.lora_A.weight", "unet.x.lora_B.weight"

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fedart_nb.errors import RoundError
-from fedart_nb.rounds import metadata_of, pack, unpack
+from fedart_nb.federated import metadata_of, pack, unpack
 
 TENSORS = {
     "b.weight": np.arange(6, dtype=np.float32).reshape(2, 3),

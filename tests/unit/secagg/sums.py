@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.secagg.client import SecAggClient
-from fedart_nb.secagg.identity import Identity
 from fedart_nb.secagg.server import SecAggServer
 
 __all__ = ["BINDING", "HOST", "PHASES", "Sum", "identity"]

@@ -11,10 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from sums import BINDING, HOST, Sum, identity
 
+from fedart_nb._system.files import FolderKeeper
+from fedart_nb.crypto import safety_number as safety
 from fedart_nb.errors import SecAggError
-from fedart_nb.files import FolderKeeper
 from fedart_nb.secagg import keys as keys_module
-from fedart_nb.secagg import masks, safety, shamir
+from fedart_nb.secagg import masks, shamir
 from fedart_nb.secagg.client import SecAggClient
 from fedart_nb.secagg.graph import risks, threshold_of
 from fedart_nb.secagg.messages import Entry, Kind, Roster, signed

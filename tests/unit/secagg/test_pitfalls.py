@@ -34,7 +34,7 @@ from sums import BINDING, HOST, Sum, identity
 
 import fedart_nb.secagg
 from fedart_nb.errors import RoundError, SecAggError
-from fedart_nb.rounds import Simulation, unpack
+from fedart_nb.federated import Simulation, unpack
 from fedart_nb.secagg import keys as keys_module
 from fedart_nb.secagg import masks, messages, shamir
 from fedart_nb.secagg.client import BOX_BYTES, SecAggClient
@@ -132,7 +132,7 @@ def test_pitfall_04_and_06_who_carries_the_shares_cannot_rebuild_a_secret(
 
 
 def test_pitfall_05_secrets_come_from_the_operating_system_and_from_nothing_that_can_be_guessed(tmp_path: Any) -> None:
-    from fedart_nb.files import FolderKeeper
+    from fedart_nb._system.files import FolderKeeper
 
     def by_rank(rank: int) -> bytes:  # FedML: the secret key is seeded by the client's number
         return rank.to_bytes(32, "big")

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedart_nb.crypto.identity import Identity, verify
 from fedart_nb.errors import SecAggError
 from fedart_nb.secagg import shamir
 from fedart_nb.secagg.graph import neighbours, quorum_of, threshold_of
-from fedart_nb.secagg.identity import Identity, verify
 from fedart_nb.secagg.keys import RoundKeys, agree, derive, pair_mask_key
 from fedart_nb.secagg.masks import Expander, expand
 

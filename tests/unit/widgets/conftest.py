@@ -14,10 +14,9 @@ import pytest
 from leavings import LEAVING
 from PIL import Image
 
-from fedart_nb.admission import Admission
 from fedart_nb.art import Problem
 from fedart_nb.consent import Leaving
-from fedart_nb.diffusion.words import Lexicon
+from fedart_nb.diffusion.prompts import Lexicon
 from fedart_nb.errors import ArtError
 from fedart_nb.events import (
     Joined,
@@ -32,6 +31,7 @@ from fedart_nb.events import (
     UpdateSent,
     Waiting,
 )
+from fedart_nb.host.admission import Admission
 from fedart_nb.privacy import ArtistPromise, SkellamSum
 from fedart_nb.widgets import art_panel
 

@@ -13,8 +13,8 @@ import pytest
 from leavings import LEAVING
 
 from fedart_nb.consent import Consent
+from fedart_nb.crypto.identity import Identity
 from fedart_nb.errors import ConsentError, FedArtError
-from fedart_nb.secagg.identity import Identity
 from fedart_nb.widgets import ConsentPanel
 
 ROUND = replace(LEAVING, size_bytes=33_000, plan="plan 1")

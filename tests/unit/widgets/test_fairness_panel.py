@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fedart_nb import fairness
+from fedart_nb.analysis import fairness
+from fedart_nb.analysis.fairness import Fairness
 from fedart_nb.errors import TrainingError
 from fedart_nb.events import Note
-from fedart_nb.fairness import Fairness
-from fedart_nb.rounds.gains import Gains
+from fedart_nb.federated.gains import Gains
 from fedart_nb.widgets import FairnessPanel
 
 FOUND = Fairness(1.1, 1.05, 1.0, 1.07, (1.2, 1.15, 1.14), room=Gains(0.02, 0.01, 4, 5))

@@ -14,11 +14,11 @@ import pytest
 from tiny import build
 
 from fedart_nb.art import ArtSet
+from fedart_nb.attack_lab import Defence, Level, Recording, Take, levels, save, scene_of, take_of
+from fedart_nb.attack_lab.sweep import KNOWING
 from fedart_nb.attacks import ThreatModel
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import AttackError
-from fedart_nb.inversion import Defence, Level, Recording, Take, levels, save, scene_of, take_of
-from fedart_nb.inversion.sweep import KNOWING
 from fedart_nb.widgets import InversionPanel
 from fedart_nb.widgets.switchboard import Switchboard
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedart_nb.inversion import Finding, OwnRound
+from fedart_nb.attack_lab import Finding, OwnRound
 from fedart_nb.widgets.inversion_views import round_html
 
 

@@ -8,7 +8,7 @@ import ipywidgets
 import pytest
 
 from fedart_nb.errors import RoundError
-from fedart_nb.rounds import Pins, RosterShown
+from fedart_nb.federated import Pins, RosterShown
 from fedart_nb.widgets import HostPanel, RoomPanel
 from fedart_nb.widgets.lobby_card import LobbyCard
 from fedart_nb.widgets.roster_card import RosterCard, roster_table

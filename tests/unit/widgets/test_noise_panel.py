@@ -14,7 +14,7 @@ from tiny import build
 
 from fedart_nb.art import ArtSet
 from fedart_nb.diffusion import Backbone, cache_latents
-from fedart_nb.diffusion.frames import NoiseFrame, Seen, load_frames, noise_frame, save_frames
+from fedart_nb.diffusion.noise_preview import NoiseFrame, Seen, load_frames, noise_frame, save_frames
 from fedart_nb.errors import PrivacyError, TrainingError
 from fedart_nb.widgets import NoisePanel
 

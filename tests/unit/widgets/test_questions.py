@@ -7,7 +7,7 @@ import pytest
 
 from fedart_nb.errors import FedArtError
 from fedart_nb.figures import Drawn
-from fedart_nb.lessons import Guess, Prediction, SelfCheck
+from fedart_nb.workshop.lessons import Guess, Prediction, SelfCheck
 
 OPTIONS = ["my <picture>", "noise"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedart_nb.errors import RoundError
-from fedart_nb.rounds import RelayView
+from fedart_nb.federated import RelayView
 from fedart_nb.widgets import RelayViewPanel
 
 SIZE = 4000

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from fedart_nb.consent import Question
+from fedart_nb.crypto.safety_number import SafetyNumber
 from fedart_nb.errors import RelayUnreachable, RoundError, TrainingError
-from fedart_nb.secagg.safety import SafetyNumber
 from fedart_nb.widgets import RoomPanel
 from fedart_nb.widgets.security import MASKED_UPDATES
 

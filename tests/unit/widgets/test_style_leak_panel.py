@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fedart_nb import styleleak
+from fedart_nb.analysis import style_leakage as styleleak
+from fedart_nb.analysis.style_leakage import StyleLeak
 from fedart_nb.errors import AttackError, TrainingError
 from fedart_nb.events import Note
-from fedart_nb.styleleak import StyleLeak
 from fedart_nb.widgets import StyleLeakPanel
 
 LEAK = StyleLeak(

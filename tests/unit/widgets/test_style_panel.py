@@ -13,7 +13,7 @@ from tiny import build
 
 from fedart_nb import Backbone, Session, StylePanel, read_recipe
 from fedart_nb.diffusion import AdapterConfig, initial_adapter
-from fedart_nb.diffusion.words import Lexicon
+from fedart_nb.diffusion.prompts import Lexicon
 from fedart_nb.errors import ArtError, FedArtError
 from fedart_nb.events import Note, Sampled, SampleStep
 from fedart_nb.widgets.panel import Panel

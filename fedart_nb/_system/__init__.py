@@ -1,0 +1,1 @@
+"""What lies under everything: files, folders, settings of this machine, names and numbers as people type them."""

@@ -1,0 +1,1 @@
+"""Identities, hash chains, random streams and safety numbers, on primitives of `cryptography`."""
