@@ -40,7 +40,7 @@ class Phase(StrEnum):
     CONSISTENCY = "consistency"  # it is fixed whose vectors count; signatures over it come in
     UNMASK = "unmask"  # the signatures are handed out; shares come in
     DONE = "done"  # the result is out
-    ABORTED = "aborted"  # too few artists are left; nothing is known of anybody
+    ABORTED = "aborted"  # too few artists are left; the protocol unmasked nothing
 
 
 @dataclass
@@ -404,7 +404,8 @@ class RoundEngine:
         if len(survivors) < self.plan.survivors:
             raise SecAggError(
                 f"{len(survivors)} of {len(self.roster)} artists are left; the plan's noise is sized for "
-                f"{self.plan.survivors}. This attempt ends here, nobody's update is known."
+                f"{self.plan.survivors}. This attempt ends here; the protocol has opened no update. Sums of the same "
+                "artists in further attempts tell more than one of them."
             )
         data = self._sum.survivors(survivors)
         self._go_to(Phase.CONSISTENCY)

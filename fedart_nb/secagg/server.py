@@ -310,7 +310,8 @@ class SecAggServer:
         if len(places) < roster.quorum:
             raise SecAggError(
                 f"{len(places)} of {len(roster.entries)} artists are left in the phase {phase!r}; it takes "
-                f"{roster.quorum}. This attempt ends here, nobody's update is known."
+                f"{roster.quorum}. This attempt ends here; the protocol has opened no update. Sums of the same artists "
+                "in further attempts tell more than one of them."
             )
         return places
 

@@ -195,6 +195,8 @@ def test_a_sum_of_fewer_artists_than_the_noise_is_sized_for_is_not_opened() -> N
     done = simulated.round(zeros(), gone={"Gus": "share", "Flo": "share"})
     assert done.result is None
     assert "noise is sized for 6" in done.reason
+    assert "nobody's update" not in done.reason
+    assert "in further attempts tell more than one of them" in done.reason
     assert not [e for e in done.log if e.kind in ("consistency", "unmask", "result")]
     assert len(simulated.round(zeros()).result.contributors) == 7  # type: ignore[union-attr]
 

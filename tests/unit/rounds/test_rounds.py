@@ -107,6 +107,16 @@ def test_the_round_goes_on_without_an_artist_who_vanished(training: Training) ->
     np.testing.assert_allclose(unpack(room.engine.result.shared)["unet.x.lora_A.weight"], 1.5, rtol=1e-6)
 
 
+def test_what_artists_hear_of_a_failed_attempt_promises_nothing_about_sums_to_come(training: Training) -> None:
+    room, tasks = training
+    for me in sorted(tasks)[:2]:
+        room.send(room.artists[me].submit(tensors(0.5), pictures=5))
+    room.tick(room.engine.plan.patience_s + 1)
+    assert "the protocol has opened no update" in room.engine.reason
+    assert "in further attempts tell more" in room.engine.reason
+    assert "nobody's update" not in room.engine.reason
+
+
 def test_with_too_few_left_the_attempt_ends_and_the_next_one_works(training: Training) -> None:
     room, tasks = training
     sent = sorted(tasks)[:2]
