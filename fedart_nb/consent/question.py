@@ -9,8 +9,9 @@ from typing import Literal
 __all__ = ["Ask", "Question", "QuestionKind"]
 
 #: What is asked about: an artist's further attempt at a round, an artist's round trained again after a rollback, a
-#: roster with ids that nobody confirmed; and, asked of a host, whether the room goes back because somebody withdrew.
-QuestionKind = Literal["attempt", "rollback", "roster", "withdrawal"]
+#: room opened anew in which an artist's update has left before, a roster with ids that nobody confirmed; and, asked of
+#: a host, whether the room goes back because somebody withdrew.
+QuestionKind = Literal["attempt", "rollback", "reopening", "roster", "withdrawal"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ a rollback are asked about, and capped by numbers in the plan.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -39,6 +39,7 @@ class History:
         masked: what left, by the digests of plans.
         met: by id, after how many rollbacks this kernel was in a roster with that artist.
         results: digests of the plans whose results were taken over.
+        agreed: whether the artist has said yes to a round of this opening.
     """
 
     rounds_done: int = 0
@@ -48,6 +49,7 @@ class History:
     masked: dict[str, Masked] = field(default_factory=dict)
     met: dict[str, set[int]] = field(default_factory=dict)
     results: set[str] = field(default_factory=set)
+    agreed: bool = False
 
     def tries(self, plan: RoundPlan) -> int:
         """In how many other plans of this round, or from the same shared adapter, an update was masked."""
@@ -73,6 +75,7 @@ class History:
             "masked": {digest: list(one) for digest, one in sorted(self.masked.items())},
             "met": {artist: sorted(turns) for artist, turns in sorted(self.met.items())},
             "results": sorted(self.results),
+            "agreed": self.agreed,
         }
 
     @classmethod
@@ -90,14 +93,20 @@ class History:
             masked={digest: Masked(int(o[0]), int(o[1]), str(o[2])) for digest, o in told["masked"].items()},
             met={artist: set(turns) for artist, turns in told["met"].items()},
             results=set(told["results"]),
+            agreed=bool(told.get("agreed", False)),
         )
 
 
-def further(plan: RoundPlan, history: History) -> Question | None:
-    """What to ask before another update of a round is masked; None where none has left yet."""
+def further(plan: RoundPlan, history: History, before: Sequence[History] = ()) -> Question | None:
+    """What to ask before another update is masked; None where none of this round, or of this room before, has left.
+
+    Args:
+        before: what this kernel knows of the room's other openings. They are asked about until the first yes.
+    """
     tries, repeats = history.tries(plan), history.repeats(plan)
     if not tries:
-        return None
+        earlier = [one for one in before if one.masked]
+        return _reopening(plan, earlier) if earlier and not history.agreed else None
     times = "once" if tries == 1 else f"{tries} times"
     left = f"Your masked update of round {plan.number} has left {times} already."
     tells = (
@@ -115,6 +124,24 @@ def further(plan: RoundPlan, history: History) -> Question | None:
     return Question(
         "attempt", plan.number, f"Send for round {plan.number} again?", (why, left, tells, cap), "Send again", "Skip"
     )
+
+
+def _reopening(plan: RoundPlan, earlier: Sequence[History]) -> Question:
+    """What to ask where a host opens a room anew in which updates have left: nothing of the former opening binds it."""
+    left, opened = sum(len(one.masked) for one in earlier), len(earlier)
+    updates = "masked update of yours has" if left == 1 else "masked updates of yours have"
+    before = f"{left} {updates} left in this room already, when it was opened before ({opened} time{'s' * (opened > 1)})."
+    free = (
+        "Which rounds are over, and which adapter comes next, is known of the former opening alone: this one is free "
+        "to repeat them. If the host did not tell you of it, ask them before you say yes."
+    )
+    sentences = (
+        f"The host has opened this room anew, and begins with round {plan.number} as if nobody had sent anything.",
+        before,
+        "The host may have opened those sums. New ones, of different artists, tell more about you beside them.",
+        free,
+    )
+    return Question("reopening", plan.number, "Take part in this room once more?", sentences, "Take part", "Skip")
 
 
 def refusal_of(plan: RoundPlan, history: History) -> str:

@@ -184,7 +184,8 @@ class ArtistSide:
 
     def further(self) -> Question | None:
         """What to ask the artist before `answer(contribute=True)` to the running plan; None where nothing has left."""
-        return further(self.plan, self.history) if self.plan is not None else None
+        before = [one for nonce, one in self._histories.items() if nonce != self._nonce]
+        return further(self.plan, self.history, before) if self.plan is not None else None
 
     def objection(self) -> str:
         """Why this artist takes no part in the running plan: too little noise, or too many sums of one round; or ""."""
@@ -212,6 +213,7 @@ class ArtistSide:
         body: dict[str, Any] = {"contribute": contribute}
         if contribute:
             body["data"] = text_of(self._secure().advertise())
+            self.history.agreed = True
         return self._reply("advertise", body)
 
     def progress(self, step: int, of: int) -> Envelope:
@@ -438,8 +440,8 @@ class ArtistSide:
     def _history_of(self, plan: RoundPlan) -> History:
         if plan.nonce not in self._histories and len(self._histories) >= _OPENINGS:
             raise RoundError(
-                f"The host has opened this room anew {_OPENINGS} times, and each time what went before counts less. "
-                "Ask for a room of another name."
+                f"The host has opened this room {_OPENINGS} times, the most that this kernel follows: each time, what "
+                "went before binds it less. Nothing was trained; ask for a room of another name."
             )
         return self._histories.get(plan.nonce, History())
 

@@ -117,8 +117,11 @@ _UNASKED = (
     "session.consent.stand() to contribute to every round of this room."
 )
 _UNASKED_AGAIN = (
-    "Your masked update of it has left before, and nobody is there to be asked whether another one may: give "
-    "rounds(ask=...)."
+    "Your masked update has left before, and nobody is there to be asked whether another one may: give rounds(ask=...)."
+)
+_UNASKED_TERMS = (
+    "Your standing consent is for a room of other terms, and nobody is there to be asked about these: give "
+    "rounds(consent=...), or take the consent back and give it anew (session.consent.ask_again(), then stand())."
 )
 #: What can go wrong with one round, and must not end the others; consent that cannot be read ends them.
 _MISHAPS = (FedArtError, OSError, RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, MemoryError)
@@ -566,8 +569,9 @@ class Session:
         `session.consent.change("skip")` changes the artist's mind, and a picture that is left out is trained without.
 
         `ask(question)` is asked, also under a standing consent, whether another masked update of a round may leave,
-        where one has left before: because the round failed, or because the room went back. Without `ask`, `consent` is
-        asked once more; without both, none leaves. `Question` has the sentences, and the plan caps how often.
+        where one has left before: because the round failed, or because the room went back; and once, whether any may
+        leave in a room that the host has opened anew since one left. Without `ask`, `consent` is asked once more;
+        without both, none leaves. `Question` has the sentences, and the plan caps how often.
 
         With `session.privacy` set, rounds are trained with noise and paid for from the room's ledger; a round that the
         budget does not reach for, or that cannot be trained here, is skipped before anything is trained. What goes
@@ -791,13 +795,14 @@ class Session:
         why_not = why_not_trainable(plan, side.shared or b"", self._art, self.backbone) or refusal_of(
             plan, side.history
         )
-        if not why_not and not (again or consent or ask or self.consent.standing):
+        if not why_not and not (again or consent or self.consent.standing):
             why_not = _UNASKED
         if not why_not:
             leaving = self.what_leaves(plan)
             choice, how = self._choice(leaving, consent, ask, again=again)
             leaving = replace(leaving, pictures=len(self._trained_on()))  # some may be left out while the plan waits
-            why_not = self._why_unpaid(plan) if choice == "contribute" else _UNASKED_AGAIN * (how == "unasked")
+            unasked = _UNASKED_AGAIN if again or self.consent.covers(leaving.terms) else _UNASKED_TERMS
+            why_not = self._why_unpaid(plan) if choice == "contribute" else unasked * (how == "unasked")
             if choice in ("leave", "withdraw"):
                 yield Note(f"Round {plan.number}: you leave the room.")
                 if gone := self.leave(withdraw=choice == "withdraw"):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from leavings import LEAVING
 
-from fedart_nb.consent import Question
+from fedart_nb.consent import Leaving, Question
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import RelayUnreachable
 from fedart_nb.events import Note, RoomPaused, RoundClosed, Step, UpdateSent, Waiting
@@ -123,6 +125,76 @@ def test_without_an_answer_the_room_does_not_go_back_and_who_withdrew_is_in_no_f
     assert [e.body["back_to"] for _, e in heard if e.kind == "note" and "withdrawal" in e.body] == [0], "Dee is told"
     assert host.plan is not None
     assert host.plan.rewound == 0
+
+
+# --- a room that is opened anew, and other terms ---
+
+
+def whole_room(relay: MemoryRelay, host: Host, run: Run, artists: dict[Session, dict[str, Any]]) -> list[Any]:
+    """The host's rounds, then every artist's with these arguments, once a plan is out; the first one's events."""
+    looking = relay.connect(host.identity)
+    seen = looking.log()["messages"][-1]["seq"]
+    hosting, hearing = run(host.rounds()), relay.connect(next(iter(artists)).identity)
+    while not any(envelope.kind == "plan" for _, envelope in hearing.receive(seen, DEADLINE_S)):
+        pass
+    events = [future.result(DEADLINE_S) for future in [run(one.rounds(**how)) for one, how in artists.items()]]
+    hosting.result(DEADLINE_S)
+    return events[0]
+
+
+@pytest.mark.parametrize("says", [False, True], ids=["no", "yes"])
+def test_who_sent_in_a_room_before_is_told_so_until_a_yes_when_the_host_opens_it_anew(
+    relay: MemoryRelay, host: Host, enter: Enter, run: Run, says: bool
+) -> None:
+    ada, others = enter("Ada"), [enter(name) for name in ("Ben", "Cy", "Dee")]
+    whole_room(relay, host, run, {one: {} for one in (ada, *others)})
+    settings: dict[str, Any] = {"rounds": 2, "min_artists": 3, "local_steps": 2, "batch": 2, "join_s": 30.0}
+    host.open_room(transport=host.transport, **settings)
+    shown: list[str] = []
+
+    def choose(leaving: Leaving) -> bool:
+        shown.append(str(leaving))
+        return says
+
+    agree: dict[str, Any] = {"consent": lambda _leaving: True}
+    whole_room(relay, host, run, {ada: {"consent": choose}, **dict.fromkeys(others, agree)})
+    assert ["The host has opened this room anew" in text for text in shown] == [True, not says]
+    assert "1 masked update of yours has left in this room already" in shown[0]
+    outcomes = [one.body["outcome"] for one in ada.consent.receipts if one.kind == "outcome"]
+    assert outcomes.count("sent") == (3 if says else 1)
+
+
+def test_a_standing_consent_for_other_terms_says_so_and_speaks_of_no_update_that_left(
+    relay: MemoryRelay, host: Host, enter: Enter, run: Run
+) -> None:
+    ada, others = enter("Ada"), [enter(name) for name in ("Ben", "Cy", "Dee")]
+    before = replace(LEAVING, room=ada.consent.room, number=9, terms="other terms")
+    ada.consent.choose("contribute", "standing", leaving=before)  # agreed to, and nothing of it left
+    told = notes(whole_room(relay, host, run, {one: {} for one in (ada, *others)}))
+    assert "Round 1 skipped. Your standing consent is for a room of other terms" in told
+    assert "has left" not in told
+    ada.consent.ask_again()
+    ada.consent.stand()
+    assert ada.side is not None
+    assert ada.consent.covers("any terms"), "as the sentence says, it can be given anew"
+
+
+# --- what a kernel knows of a room after a restart ---
+
+
+def test_the_next_kernel_knows_what_left_in_a_room_though_its_relay_says_nothing_of_it(
+    relay: MemoryRelay, host: Host, enter: Enter, open_session: Enter, run: Run
+) -> None:
+    ada, others = enter("Ada"), [enter(name) for name in ("Ben", "Dee")]
+    whole_room(relay, host, run, {one: {} for one in (ada, *others)})
+    assert ada.side is not None
+    known = ada.side.history
+    assert known.masked
+    again = open_session("Ada")
+    again.join(transport=relay.connect(again.identity))  # and receives nothing
+    assert again.side is not None
+    assert again.side.history == known
+    assert (again.side.rounds_done, again.side.history.pin) == (1, known.pin)
 
 
 # --- what ends no rounds ---

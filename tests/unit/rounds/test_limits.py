@@ -12,6 +12,7 @@ from small_room import HOST, Clock, Room, key_of, new_engine, new_side, plan_for
 
 from fedart_nb.errors import RoundError
 from fedart_nb.federated import ArtistSide, RoundPlan, Task, pack, unpack
+from fedart_nb.federated.client_memory import Masked
 from fedart_nb.federated.withdrawal import withdrawal
 from fedart_nb.relay import Envelope
 from fedart_nb.secagg import Identity
@@ -291,3 +292,78 @@ def test_a_plan_s_caps_are_small_numbers_and_are_told() -> None:
     for name in ("max_attempts", "max_rollbacks", "max_round_rollbacks"):
         with pytest.raises(RoundError, match=f"{name} is 9"):
             plan_for(SHARED, **{name: 9})
+
+
+# --- a room that is opened anew ---
+
+
+def test_an_artist_whose_update_left_before_is_asked_once_when_the_room_is_opened_anew(training: Training) -> None:
+    room, _ = training
+    finish(room)
+    side = after_restart(room.artists[key_of("a").id])
+    anew = replace(room.engine.plan, nonce="another opening")
+    side.feed(plan_message(anew, SHARED))
+    question = side.further()
+    assert question is not None
+    assert (question.kind, question.number) == ("reopening", 1)
+    assert "1 masked update of yours has left in this room already" in str(question)
+    side.answer(contribute=True)
+    side.feed(plan_message(replace(anew, attempt=2), SHARED))
+    assert side.needs_answer()
+    assert side.further() is None, "the artist said yes to this opening"
+    again = after_restart(side)
+    again.feed(plan_message(replace(anew, attempt=3), SHARED))
+    assert again.further() is None, "also after a restart"
+
+
+def test_a_no_to_a_room_opened_anew_is_no_yes_to_its_next_round(training: Training) -> None:
+    room, _ = training
+    finish(room)
+    side = room.artists[key_of("a").id]
+    anew = replace(room.engine.plan, nonce="another opening")
+    side.feed(plan_message(anew, SHARED))
+    side.answer(contribute=False)
+    side.feed(plan_message(replace(anew, number=2), SHARED))
+    question = side.further()
+    assert question is not None
+    assert (question.kind, question.number) == ("reopening", 2)
+
+
+def test_a_room_opened_anew_before_anything_left_is_no_question(training: Training) -> None:
+    room, _ = training
+    side = room.artists[key_of("a").id]
+    side.feed(plan_message(replace(room.engine.plan, nonce="another opening"), SHARED))
+    assert side.needs_answer()
+    assert side.further() is None
+
+
+def test_the_sixty_fifth_opening_of_a_room_is_refused_also_after_a_restart() -> None:
+    side = new_side("a")
+    for number in range(64):
+        side.feed(plan_message(plan_for(SHARED, nonce=str(number)), SHARED))
+        assert side.needs_answer()
+        side.answer(contribute=False)
+    for one in (side, after_restart(side)):
+        with pytest.raises(RoundError, match="opened this room 64 times, the most that this kernel follows"):
+            one.feed(plan_message(plan_for(SHARED, nonce="64"), SHARED))
+    side.feed(plan_message(plan_for(SHARED, nonce="63", attempt=2), SHARED))
+    assert side.needs_answer(), "the openings that are known go on"
+
+
+# --- the artist's own cap on rollbacks of one round ---
+
+
+def test_a_round_trained_again_as_often_as_the_plan_allows_is_masked_no_further(training: Training) -> None:
+    room, _ = training
+    side, plan = room.artists[key_of("a").id], replace(room.engine.plan, max_round_rollbacks=1)
+    words = [withdrawal("room", HOST, key_of(letter)) for letter in "dc"]
+    finish(room)
+    for turn in (1, 2):
+        back = replace(plan, rewound=turn)
+        side.feed(plan_message(back, SHARED, withdrawn=words[:turn]))
+        assert side.rewound == turn
+        if turn == 1:
+            assert side.objection() == ""
+            side.history.masked[back.digest] = Masked(turn, 1, back.shared_sha256)  # it took part, and the sum was told
+    with pytest.raises(RoundError, match=r"Round 1 was trained 3 times .* allows 1 rollbacks of one round"):
+        side.answer(contribute=True)
