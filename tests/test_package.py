@@ -31,6 +31,16 @@ def test_the_changelog_knows_this_version() -> None:
     assert fedart_nb.__version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_the_decisions_in_the_architecture_are_numbered_once_and_in_order() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. \*\*", text, re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    people = re.search(r"^(\d+)\. \*\*People, not ids", text, re.MULTILINE)
+    assert people is not None
+    assert f"decided by people ({people[1]})" in text
+    assert f"has not confirmed ({people[1]})" in text
+
+
 def test_the_licence_names_the_code_s_and_every_sample_picture_s() -> None:
     named = set(PROJECT["project"]["license"].split(" AND "))
     shown = set()
