@@ -130,7 +130,7 @@ def _reopening(plan: RoundPlan, earlier: Sequence[History]) -> Question:
     """What to ask where a host opens a room anew in which updates have left: nothing of the former opening binds it."""
     left, opened = sum(len(one.masked) for one in earlier), len(earlier)
     updates = "masked update of yours has" if left == 1 else "masked updates of yours have"
-    before = f"{left} {updates} left in this room already, when it was opened before ({opened} time{'s' * (opened > 1)})."
+    before = f"{left} {updates} left in this room already, when it was open before ({opened} time{'s' * (opened > 1)})."
     free = (
         "Which rounds are over, and which adapter comes next, is known of the former opening alone: this one is free "
         "to repeat them. If the host did not tell you of it, ask them before you say yes."

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from .._system.files import set_aside, write_private
+from .._system.folders import unique_folder
 from ..crypto.safety_number import SafetyNumber
 from ..errors import FedArtError, RoundError
 from ..events import Note, Waiting
@@ -64,7 +65,7 @@ class RosterCheck:
         answer_s: float = ANSWER_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path, self.me, self.answer_s = folder / f"{room}.json", me, answer_s
+        self.path, self.me, self.answer_s = _place(folder, room), me, answer_s
         self.declined, self.final = "", False
         self.notes: list[str] = []
         self._clock, self._lock = clock, threading.RLock()
@@ -192,3 +193,14 @@ class RosterCheck:
                 "You are asked about everybody again."
             )
             return Pins()
+
+
+def _place(folder: Path, room: str) -> Path:
+    """Where a room's file lies, apart from every other room's also on disks that know no capital letters.
+
+    One that an older version called by the room's name alone is renamed.
+    """
+    place, old = folder / f"{unique_folder(room)}.json", folder / f"{room}.json"
+    if not place.exists() and folder.is_dir() and old.name in {one.name for one in folder.iterdir()}:
+        old.rename(place)
+    return place

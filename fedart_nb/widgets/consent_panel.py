@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from fedart_nb._system.files import folder_name, private_folder, user_path, write_file, write_private
+from fedart_nb._system.files import private_folder, user_path, write_file, write_private
+from fedart_nb._system.folders import unique_folder
 from fedart_nb.consent.receipt_report import sentence_of
 from fedart_nb.errors import FedArtError
 from fedart_nb.widgets import parts
@@ -135,7 +136,7 @@ class ConsentPanel(Panel):
             write = write_file if folder is not None else write_private  # what is handed on is its owner's choice
             if folder is None:
                 private_folder(target)
-            name = folder_name(self.session.name)
+            name = unique_folder(self.session.name)
             text, data = target / f"consent-{name}.md", target / f"consent-{name}.json"
             pictures = [picture.id for picture in self._pictures()]
             write(text, consent.statement(pictures, name=self.session.name).encode())

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from fedart_nb._system import settings
-from fedart_nb._system.files import folder_name, private_folder, user_path, write_file, write_private
+from fedart_nb._system.files import private_folder, user_path, write_file, write_private
+from fedart_nb._system.folders import unique_folder
 from fedart_nb.consent.receipts import room_name
 from fedart_nb.errors import FedArtError
 from fedart_nb.figures import spending
@@ -107,7 +108,7 @@ class LedgerPanel(Panel):
             write = write_file if folder is not None else write_private  # what is handed on is its owner's choice
             if folder is None:
                 private_folder(target)
-            name = folder_name(ledger.room)
+            name = unique_folder(ledger.room) + ("-artist" if ledger.budget.unit == "artist" else "")
             text, data = target / f"privacy-{name}.md", target / f"privacy-{name}.json"
             write(text, statement(ledger, where=settings.kernel_location()[0]).encode())
             write(data, json.dumps(ledger.to_json(), indent=1).encode())

@@ -13,8 +13,10 @@ from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import RoundError
 from fedart_nb.events import Note, RoundClosed, RoundOpened, UpdateSent, Waiting
 from fedart_nb.federated import RosterShown
+from fedart_nb.federated.roster import Pins
 from fedart_nb.host import Host
 from fedart_nb.relay import MemoryRelay, RelayClient, serve_in_thread
+from fedart_nb.session.roster_check import RosterCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -383,3 +385,20 @@ def test_who_is_admitted_survives_a_restart_of_the_host(weights, tmp_path) -> No
         assert again.admission.asks("c" * 32, "Cy", proof=once.proof("c" * 32))
     finally:
         served.stop()
+
+
+def test_rooms_whose_names_differ_in_capital_letters_alone_keep_their_confirmed_apart_on_every_disk(
+    tmp_path: Path,
+) -> None:
+    places = {
+        str(RosterCheck(tmp_path, f"{room}-0123", "me").path).casefold() for room in ("Studio", "studio", "STUDIO")
+    }
+    assert len(places) == 3
+
+
+def test_whom_an_older_version_wrote_down_as_confirmed_is_still_known(tmp_path: Path) -> None:
+    pins = Pins().with_accepted({"b" * 32: "Ben"})
+    (tmp_path / "Studio-0123.json").write_text(json.dumps(pins.to_json()), encoding="utf-8")
+    assert RosterCheck(tmp_path, "studio-0123", "me").pins == Pins(), "of a room of another name"
+    assert RosterCheck(tmp_path, "Studio-0123", "me").pins == pins
+    assert RosterCheck(tmp_path, "Studio-0123", "me").pins == pins, "and stays so"

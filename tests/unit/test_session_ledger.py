@@ -104,6 +104,37 @@ def test_another_session_s_name_and_another_size_begin_with_what_the_pictures_sp
     assert other._ledger_for(EIGHT, "personal").spent == 0
 
 
+def test_what_two_rooms_of_one_session_spend_adds_up_and_the_panel_names_the_other_room(
+    relay: MemoryRelay, weights: Path, tmp_path: Path, open_session: Open, run
+) -> None:
+    ada, others = open_session("Ada"), [open_session(name) for name in ("Ben", "Dee")]
+    ada.privacy = PicturePrivacy(epsilon=8.0, noise_multiplier=2.0)
+    spent, rooms = [], []
+    with MemoryRelay() as second:
+        for number, place in enumerate((relay, second)):
+            host = Host(
+                f"H{number}", folder=tmp_path / f"h{number}", backbone=Backbone.from_pretrained(weights, device="cpu")
+            )
+            host.open_room(transport=place.connect(host.identity), rounds=1, min_artists=3, local_steps=2, batch=2)
+            for one in (ada, *others):
+                one.join(transport=place.connect(one.identity))
+                one.consent.stand()
+            hosting = run(host.rounds())
+            for future in [run(one.rounds(confirm="anyone")) for one in (ada, *others)]:
+                future.result(DEADLINE_S)
+            hosting.result(DEADLINE_S)
+            spent.append(ada.ledger().spent)
+            rooms.append(place.room)
+    ledger = ada.ledger()
+    assert 0 < ledger.spent_here == pytest.approx(spent[0])
+    assert spent[0] < spent[1] < math.inf
+    assert len(ledger.elsewhere) == 1
+    page = LedgerPanel(ada).to_html()
+    row = page[page.index("elsewhere on this computer") :][:200]
+    assert f"{rooms[0]} (1 entry)" in row
+    assert rooms[1] not in row
+
+
 def test_a_personal_adapter_without_noise_counts_when_it_is_handed_on_and_not_before(
     weights: Path, tmp_path: Path
 ) -> None:

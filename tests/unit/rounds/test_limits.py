@@ -13,6 +13,7 @@ from small_room import HOST, Clock, Room, key_of, new_engine, new_side, plan_for
 from fedart_nb.errors import RoundError
 from fedart_nb.federated import ArtistSide, RoundPlan, Task, pack, unpack
 from fedart_nb.federated.client_memory import Masked
+from fedart_nb.federated.disclosures import limits_of
 from fedart_nb.federated.withdrawal import withdrawal
 from fedart_nb.relay import Envelope
 from fedart_nb.secagg import Identity
@@ -367,3 +368,21 @@ def test_a_round_trained_again_as_often_as_the_plan_allows_is_masked_no_further(
             side.history.masked[back.digest] = Masked(turn, 1, back.shared_sha256)  # it took part, and the sum was told
     with pytest.raises(RoundError, match=r"Round 1 was trained 3 times .* allows 1 rollbacks of one round"):
         side.answer(contribute=True)
+
+
+# --- what an artist is told of the caps ---
+
+
+def test_an_artist_is_told_the_caps_of_the_plan_before_deciding() -> None:
+    told = limits_of(plan_for(SHARED, max_attempts=2, max_rollbacks=3, max_round_rollbacks=1))
+    assert "at most 2 leave for one round" in told
+    assert "goes back to an earlier round at most 3 times, to the same one at most 1 times" in told
+
+
+def test_no_more_rollbacks_of_one_round_are_told_than_there_are_rollbacks() -> None:
+    told = limits_of(plan_for(SHARED, max_rollbacks=1, max_round_rollbacks=2))
+    assert "at most 1 times, to the same one at most 1 times" in told
+
+
+def test_of_a_room_that_never_goes_back_that_is_told() -> None:
+    assert limits_of(plan_for(SHARED, max_rollbacks=0)).endswith("The room never goes back to an earlier round.")

@@ -118,3 +118,14 @@ def test_the_slider_begins_where_the_budget_of_the_ledger_lies(session: Any, tmp
     panel = LedgerPanel(session)
     assert panel.epsilon == pytest.approx(3.0, rel=0.35), "the nearest place, and not the 8 of a panel without a ledger"
     assert "of 3" in panel.to_html()
+
+
+def test_statements_of_two_rooms_with_long_names_lie_side_by_side(session: Any, tmp_path: Path) -> None:
+    rooms = ["studio " + "o" * 70 + end for end in ("-one", "-two")]
+    for room in rooms:
+        budget = Budget(8.0, 1e-3)
+        ledger = Ledger.open(tmp_path / f"{room}.jsonl", artist="ada", room=room, budget=budget)
+        ledger.spend(Gaussian(1.4, 0.16, 15), purpose="round 1")
+    texts = [LedgerPanel(session, room=room).save(tmp_path / "records")[0] for room in rooms]
+    for room, text in zip(rooms, texts, strict=True):
+        assert f"# Privacy statement: {room}\n" in text.read_text(encoding="utf-8")
