@@ -65,7 +65,7 @@ def statement(ledger: Ledger, *, where: str = "this computer") -> str:
         f"| whose data | artist `{ledger.artist}` |",
         f"| what was processed | {_processed(entries)} |",
         "| for what | training a shared adapter of an image model, by federated learning |",
-        f"| where | {where} |",
+        f"| where | {plain(where)} |",
         f"| what left the kernel | {_left(entries)} |",
         f"| unit of protection | one {budget.unit} |",
         f"| neighbouring data | {_NEIGHBOURS[budget.unit]} |",
@@ -87,7 +87,7 @@ def statement(ledger: Ledger, *, where: str = "this computer") -> str:
         *(f"- {s}" for s in (*(_OF_PICTURES if budget.unit == "picture" else _OF_ARTISTS), *_LEFT_OUT)),
     ]
     if ledger.warnings:
-        lines += ["", "## Found while reading the ledger", "", *(f"- {sentence}" for sentence in ledger.warnings)]
+        lines += ["", "## Found while reading the ledger", "", *(f"- {plain(one)}" for one in ledger.warnings)]
     return "\n".join(lines) + "\n"
 
 
