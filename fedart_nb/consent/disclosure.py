@@ -26,7 +26,7 @@ class Leaving:
         ready: whether it is trained already.
         found: what attacks on it in this kernel found, in sentences; () when nobody looked.
         turn: how many times the room was rewound; after the first, this round was trained before.
-        again: sentences on what it means that an update of this round has left before; () where none has.
+        again: sentences on what it means that an update has left before, of this round or of this room; or ().
         limits: how often updates of one round may leave, as the plan says, in a sentence.
         key: the plan itself, for those who know plans; not written down.
     """
