@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
+import socket
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,3 +145,47 @@ def impatient(url: str, **settings: Any) -> RelayClient:
     return RelayClient(
         Invite(url, "room", TOKEN, HOST.id), ARTIST, backoff_s=(0.01, 0.05), rng=random.Random(0), **settings
     )
+
+
+class StandingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands still until a test moves it: deadlines without waiting."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        super().__init__()
+
+    def time(self) -> float:
+        return self.now
+
+    async def pass_by(self, seconds: float) -> None:
+        """Let so many seconds pass; whatever is due then is done."""
+        await settled()
+        self.now += seconds
+        await settled()
+
+
+async def settled() -> None:
+    """Let everything run that waits for nothing but its turn."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@dataclass(eq=False)
+class SilentSocket:
+    """A connection that says nothing; `is_over` once it was hung up on."""
+
+    number: int
+    is_over: bool = False
+
+    def fileno(self) -> int:
+        return self.number
+
+    def shutdown(self, how: int) -> None:
+        assert how == socket.SHUT_RDWR
+        self.is_over = True
+
+    def getsockname(self) -> tuple[str, int]:
+        return "192.0.2.9", 443
+
+    def getpeername(self) -> tuple[str, int]:
+        return "192.0.2.1", self.number

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from relay_fakes import ARTIST, HOST, JOINED, Caller, LyingRelay, assert_refused, impatient, stored_files
+from relay_fakes import ARTIST, HOST, JOINED, Caller, LyingRelay, assert_refused, impatient, settled, stored_files
 from starlette.testclient import TestClient
 
 from fedart_nb.crypto.canonical_json import canonical_json
-from fedart_nb.relay import Limits, RelayClient, create_room
-from fedart_nb.relay.admission_control import Buckets
+from fedart_nb.relay import Limits, RelayClient, create_room, reading
+from fedart_nb.relay.admission_control import Buckets, Gate
 from fedart_nb.relay.app import app, end_waiting
 from fedart_nb.relay.limits import Refused
 from fedart_nb.relay.mailbox import Mailbox
@@ -127,6 +127,138 @@ def test_a_member_gets_no_more_than_its_part_of_the_places(mailbox: Mailbox) -> 
         held.enter_context(gate.place("uploads", "bob"))
         assert gate.taken("uploads") == 9
     assert gate.taken("uploads") == 0
+
+
+def test_a_room_that_asks_too_often_is_slowed_and_no_other_room(tmp_path: Path, clock: Clock) -> None:
+    with relay(tmp_path, clock, Limits(requests_per_s=100, room_requests_per_s=1)) as http:
+        host, artist, elsewhere = (Caller(http, clock) for _ in range(3))
+        host.create()
+        artist.join()
+        elsewhere.create("other")
+        assert [host.get(INBOX).status_code for _ in range(3)] == [200] * 3
+        response = artist.get(INBOX)
+        assert_refused(response, 429, "Your room asks too often")
+        assert response.headers["retry-after"] == "1"
+        assert elsewhere.get("/v1/rooms/other/inbox").status_code == 200
+        clock.now += 1
+        assert artist.get(INBOX).status_code == 200
+
+
+def test_few_requests_of_one_room_are_worked_on_at_once_and_those_of_others_meanwhile() -> None:
+    async def scene() -> None:
+        gate, go_on, at_work = Gate(Limits(), lambda: 0.0), asyncio.Event(), []
+
+        async def work(room: str) -> None:
+            async with gate.turn(room):
+                at_work.append(room)
+                await go_on.wait()
+
+        tasks = [asyncio.create_task(work(room)) for room in ["busy"] * 5 + ["quiet"]]
+        await settled()
+        assert at_work == ["busy", "busy", "quiet"]
+        go_on.set()
+        await asyncio.gather(*tasks)
+        assert at_work == ["busy", "busy", "quiet", "busy", "busy", "busy"]
+
+    asyncio.run(scene())
+
+
+def test_a_turn_that_was_given_up_while_waiting_is_no_turn_less() -> None:
+    async def scene() -> None:
+        gate, go_on, done = Gate(Limits(), lambda: 0.0), asyncio.Event(), []
+
+        async def work(name: str) -> None:
+            async with gate.turn("room"):
+                await go_on.wait()
+                done.append(name)
+
+        tasks = [asyncio.create_task(work(name)) for name in "abcd"]
+        await settled()
+        tasks[2].cancel()  # it waits
+        tasks[0].cancel()  # it works
+        await settled()
+        go_on.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await work("e")
+        assert sorted(done) == ["b", "d", "e"]
+
+    asyncio.run(scene())
+
+
+def test_messages_of_one_room_take_turns(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    turn = Gate.turn
+
+    def noted(gate: Gate, room: str) -> Any:
+        taken.append(room)
+        return turn(gate, room)
+
+    monkeypatch.setattr(Gate, "turn", noted)
+    with relay(tmp_path, clock) as http:
+        host = Caller(http, clock)
+        host.create()
+        assert host.send().status_code == 200
+    assert taken == ["room"]
+
+
+def test_who_was_told_to_wait_is_refused_before_a_signature_is_checked(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = counted_signatures(monkeypatch)
+    with relay(tmp_path, clock, Limits(requests_per_s=1)) as http:
+        host, other = Caller(http, clock), Caller(http, clock)
+        host.create()
+        other.join()
+        while host.get(INBOX).status_code == 200:
+            pass
+        before = len(checked)
+        response = host.get(INBOX)
+        assert_refused(response, 429, "You were asked to wait")
+        assert response.headers["retry-after"] == "2"
+        assert len(checked) == before
+        assert other.get(INBOX).status_code == 200, "nobody else was told so"
+        clock.now += 2
+        assert host.get(INBOX).status_code == 200
+
+
+def test_nobody_is_made_to_wait_by_requests_that_another_one_forged(tmp_path: Path, clock: Clock) -> None:
+    with relay(tmp_path, clock, Limits(requests_per_s=1)) as http:
+        host = Caller(http, clock)
+        host.create()
+        forged = host.signed("GET", INBOX) | {"fedart-signature": "0" * 128}
+        assert {http.get(INBOX, headers=forged).status_code for _ in range(20)} == {401}
+        assert host.get(INBOX).status_code == 200
+
+
+def test_who_has_all_places_for_waiting_is_refused_before_a_signature_is_checked(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = counted_signatures(monkeypatch)
+    with Mailbox(tmp_path / "relay", Limits(member_waiting=1), clock=clock) as box:
+        application = app(box)
+        with TestClient(application, raise_server_exceptions=False) as http:
+            host, other = Caller(http, clock), Caller(http, clock)
+            host.create()
+            other.join()
+            before = len(checked)
+            with application.state.gate.place("waiting", host.identity.id):
+                assert_refused(host.get(f"{INBOX}?wait=20"), 503, "You have all places that it may")
+                assert len(checked) == before
+            assert host.get(f"{INBOX}?wait=0.001").status_code == 200
+            assert len(checked) == before + 1
+
+
+def counted_signatures(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """A list that grows with every signature that the relay checks."""
+    checked: list[None] = []
+    check = reading.read_signature
+
+    def counting(*arguments: Any) -> Any:
+        checked.append(None)
+        return check(*arguments)
+
+    monkeypatch.setattr(reading, "read_signature", counting)
+    return checked
 
 
 def test_a_member_has_a_quota_and_the_host_has_the_rooms(tmp_path: Path, clock: Clock) -> None:
