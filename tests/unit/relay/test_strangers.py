@@ -88,6 +88,33 @@ def test_a_message_wakes_the_one_it_is_for(box: Mailbox) -> None:
     assert heard == []
 
 
+def test_a_member_sends_no_more_messages_than_one_may_and_the_host_is_bound_by_the_room_alone(
+    tmp_path: Path, clock: Clock
+) -> None:
+    with Mailbox(tmp_path, Limits(member_messages=3), clock=clock) as box:
+        box.create_room("room", sha256_hex(TOKEN.encode()), HOST.public_key)
+        box.join("room", TOKEN, ARTIST.public_key)
+        for number in range(3):
+            box.post("room", ARTIST.id, note(ARTIST, "host", number))
+        with pytest.raises(Refused, match=r"3 messages and attachments.*as many as a member may") as caught:
+            box.post("room", ARTIST.id, note(ARTIST, "host", 3))
+        assert caught.value.status == 429
+        assert box.post("room", ARTIST.id, note(ARTIST, "host", 2)) == 3, "the same message again takes no place"
+        assert [box.post("room", HOST.id, note(HOST, "all", number)) for number in range(4)] == [4, 5, 6, 7]
+        assert len(box.inbox("room", HOST.id, 0)) == 7
+
+
+def test_a_members_messages_fill_no_more_bytes_than_one_may(tmp_path: Path, clock: Clock) -> None:
+    with Mailbox(tmp_path, Limits(member_bytes=1000), clock=clock) as box:
+        box.create_room("room", sha256_hex(TOKEN.encode()), HOST.public_key)
+        box.join("room", TOKEN, ARTIST.public_key)
+        size_bytes = len(note(ARTIST, "host", 0))
+        for number in range(1000 // size_bytes):
+            box.post("room", ARTIST.id, note(ARTIST, "host", number))
+        with pytest.raises(Refused, match="a member may hold 1000"):
+            box.post("room", ARTIST.id, note(ARTIST, "host", 9))
+
+
 def test_places_are_shared_by_member_room_and_address(tmp_path: Path) -> None:
     limits = Limits(waiting=9, member_waiting=2, room_waiting=4, address_waiting=6)
     with Mailbox(tmp_path, limits) as box, contextlib.ExitStack() as held:
