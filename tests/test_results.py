@@ -17,12 +17,20 @@ PROMISED = {
     *("sample.four_pictures_s", "train.speedup_vs_example", "wheel.mb"),
     *("personal.style_accuracy", "personal.caption_kept", "personal.seconds"),
     *("secagg.error_over_clip", "round.ten_artists_overhead_s", "relay.fuzz_requests", "wire.fuzz_inputs"),
+    *("abuse.worst_slowdown", "abuse.kinds"),
 }
 
 
 def test_every_promised_figure_is_kept() -> None:
     kept = {json.loads(line)["measure"] for path in RESULTS for line in path.read_text().splitlines()[1:]}
     assert kept >= PROMISED
+
+
+def test_no_kind_of_abuse_made_an_honest_room_s_round_half_as_long_again() -> None:
+    lines = (ROOT / "benchmarks/results/relay_abuse.jsonl").read_text(encoding="utf-8").splitlines()[1:]
+    kept = {line["measure"]: line["value"] for line in map(json.loads, lines)}
+    assert kept["abuse.worst_slowdown"] <= 1.5
+    assert kept["abuse.kinds"] >= 5
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)

@@ -61,6 +61,7 @@ SHOWN = (
     ("a round of ten processes, two of them killed, beyond training", "round.ten_artists_overhead_s"),
     ("requests at a relay by a fuzzer, none of them answered by a fault", "relay.fuzz_requests"),
     ("inputs to the wire's decoders by a fuzzer, none of them a crash", "wire.fuzz_inputs"),
+    ("an honest room's round beside the worst abuse of its relay, against one left in peace", "abuse.worst_slowdown"),
 )
 
 
