@@ -284,6 +284,42 @@ def test_ten_announced_gigabytes_are_refused_without_being_fetched(training: Tra
     assert "10,737,418,240" in last_reason(room.artists[me])
 
 
+def update_of(room: Room, me: str) -> Envelope:
+    """An update of the right size; whose contents are what it says is another matter."""
+    body, junk = {"plan_digest": room.engine.plan.digest}, bytes(room.engine.limit_bytes)
+    fields = {"room": "room", "round": 1, "kind": "update", "sender": me, "recipient": "host"}
+    return Envelope(**fields, body=body, attachments={"update": junk})  # type: ignore[arg-type]
+
+
+def test_an_update_is_not_fetched_before_shares_were_handed_out(room: Room) -> None:
+    sides = [room.add(letter) for letter in "abcd"]
+    room.open()
+    room.silent.add(sides[3].me)
+    for side in sides:
+        room.send(side.answer(contribute=True))
+    early = update_of(room, sides[0].me)
+    assert room.engine.phase is Phase.SHARE
+    assert sides[0].me in room.engine.roster
+    assert not room.engine.wants(early)
+    room.tick(room.engine.plan.patience_s + 1)
+    assert room.engine.phase is Phase.UPDATE
+    assert room.engine.wants(early), "the same message, at its time"
+
+
+def test_an_update_is_not_fetched_when_it_is_fixed_whose_vectors_count(training: Training) -> None:
+    room, tasks = training
+    *here, slow = sorted(tasks)
+    late = update_of(room, slow)
+    assert room.engine.wants(late)
+    room.silent.update(here)
+    for me in here:
+        room.send(room.artists[me].submit(tensors(0.5), pictures=5))
+    room.tick(room.engine.plan.patience_s + 1)
+    assert room.engine.phase is Phase.CONSISTENCY
+    assert slow in room.engine.roster
+    assert not room.engine.wants(late)
+
+
 def test_an_update_for_another_plan_is_refused(training: Training) -> None:
     room, tasks = training
     me = min(tasks)
