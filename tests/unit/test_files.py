@@ -50,6 +50,46 @@ def test_many_threads_write_one_file_and_nobody_fails_or_reads_half_of_it(tmp_pa
     assert [p.name for p in tmp_path.iterdir()] == ["room.json"]
 
 
+WRITE = """
+import sys
+from pathlib import Path
+from fedart_nb._system.files import write_private
+path, letter = Path(sys.argv[1]), sys.argv[2].encode()
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(200):
+    write_private(path, letter * 50_000 * (1 + i % 2))
+"""
+
+
+def test_two_kernels_write_one_file_and_neither_fails_nor_reads_half_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "room.json"
+    write_private(path, b"a" * 50_000)
+    kernels = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE, str(path), letter], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for letter in "ab"
+    ]
+    try:
+        for kernel in kernels:
+            assert kernel.stdout is not None
+            assert kernel.stdout.readline() == "ready\n"
+        for kernel in kernels:
+            assert kernel.stdin is not None
+            kernel.stdin.write("go\n")
+            kernel.stdin.flush()
+        whole = [letter * size for letter in (b"a", b"b") for size in (50_000, 100_000)]
+        while any(kernel.poll() is None for kernel in kernels):
+            assert path.read_bytes() in whole
+        assert [kernel.returncode for kernel in kernels] == [0, 0]
+    finally:
+        for kernel in kernels:
+            kernel.kill()
+            kernel.communicate()
+    assert [p.name for p in tmp_path.iterdir()] == ["room.json"]
+
+
 def test_files_and_folders_are_private_whatever_the_umask(tmp_path: Path, loose_umask: None) -> None:
     folder = private_folder(tmp_path / "a" / "b")
     write_private(folder / "key", b"secret")

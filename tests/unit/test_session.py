@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,8 +16,16 @@ from kernels import in_thread
 
 from fedart_nb.art import ArtSet
 from fedart_nb.art.collecting import Picture
-from fedart_nb.diffusion import Adapter, Backbone, TrainConfig, denoising_loss
-from fedart_nb.errors import AdapterError, FedArtError, RelayRefused, RelayUnreachable, RoundError, TrainingError
+from fedart_nb.diffusion import Adapter, Backbone, TrainConfig, denoising_loss, initial_adapter
+from fedart_nb.errors import (
+    AdapterError,
+    FedArtError,
+    RelayRefused,
+    RelayUnreachable,
+    RoundError,
+    StorageError,
+    TrainingError,
+)
 from fedart_nb.events import Note, RoundClosed, RoundOpened, Step, Trained, UpdateSent
 from fedart_nb.federated import rule_of, unpack
 from fedart_nb.federated.client_memory import Masked
@@ -103,6 +112,54 @@ def done(future: Any) -> list[Any]:
 
 def of(kind: type, events: list[Any]) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder, and beside it the empty folder in which a notebook runs."""
+    for name in ("me", "notebooks"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.chdir(tmp_path / "notebooks")
+    return tmp_path / "me"
+
+
+@pytest.fixture
+def at_home(own_home: Path, weights: Path) -> Iterator[Session]:
+    session = Session("Ada", folder="~/ada", backbone=Backbone.from_pretrained(weights, device="cpu"))
+    session.personal = initial_adapter(session.backbone)
+    yield session
+    session.close()
+
+
+def test_a_session_s_folder_may_begin_with_a_tilde(own_home: Path, at_home: Session) -> None:
+    assert at_home.folder == own_home / "ada"
+    assert (own_home / "ada" / "identity.key").exists()
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_an_adapter_is_saved_and_loaded_under_a_tilde(own_home: Path, at_home: Session) -> None:
+    assert at_home.personal is not None
+    assert at_home.personal.save("~/adapter").parent == own_home / "adapter"
+    assert Adapter.load("~/adapter").digest == at_home.personal.digest
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_an_export_goes_under_a_tilde(own_home: Path, at_home: Session) -> None:
+    assert at_home.export("~/exported", shared=0).parent == own_home / "exported"
+    assert list((own_home / "exported").iterdir())
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize("opened", [Session, Host])
+def test_a_home_that_cannot_be_used_is_named_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Callable[[str], object]
+) -> None:
+    (tmp_path / "file").write_bytes(b"in the way")
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        monkeypatch.setenv("FEDART_HOME", str(home))
+        with pytest.raises(StorageError, match=re.escape(str(tmp_path / "file"))):
+            opened("Ada")
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 61, None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from fedart_nb.diffusion import Backbone
 from fedart_nb.errors import BackboneError
+from fedart_nb.jobs import Job
 
 
 def test_pictures_become_latents_of_the_announced_shape_and_back(backbone: Backbone, pixels: np.ndarray) -> None:
@@ -18,6 +20,30 @@ def test_pictures_become_latents_of_the_announced_shape_and_back(backbone: Backb
     assert latents.shape == (6, *backbone.latent_shape)
     assert backbone.decode(latents).shape == pixels.shape
     assert backbone.decode(latents).dtype == np.uint8
+
+
+@pytest.mark.parametrize("way", ["encode", "decode"])
+def test_a_cancel_among_many_pictures_is_heard_within_one_batch(backbone: Backbone, way: str) -> None:
+    many = 10_000
+    begun = []
+
+    def cancels(*_: object) -> None:
+        begun.append(1)
+        job.cancel()
+
+    def events() -> Iterator[object]:
+        yield "begins"
+        if way == "encode":
+            yield backbone.encode(np.zeros((many, 32, 32, 3), np.uint8))
+        else:
+            yield backbone.decode(torch.zeros((many, *backbone.latent_shape)))
+
+    job = Job(events(), name=way)
+    vae = backbone.pipeline.vae
+    with (vae.encoder if way == "encode" else vae.decoder).register_forward_pre_hook(cancels):
+        job.start().wait(60)
+    assert job.state == "cancelled"
+    assert (len(begun), job.last) == (1, "begins")
 
 
 def test_nothing_of_the_backbone_learns(backbone: Backbone) -> None:

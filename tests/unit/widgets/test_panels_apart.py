@@ -6,7 +6,9 @@ import threading
 
 import pytest
 
+from fedart_nb.diffusion import TrainConfig, exclusive
 from fedart_nb.errors import FedArtError
+from fedart_nb.events import Trained
 from fedart_nb.widgets import ArtPanel, StylePanel, TrainPanel
 from fedart_nb.widgets.panel import Panel
 
@@ -158,3 +160,15 @@ def test_panels_of_nobody_s_session_are_left_alone(make_session, fake_art):
     assert not apart.is_busy
     one.gate.release(10)
     training.wait(20)
+
+
+def test_a_training_that_a_cell_keeps_paused_does_not_hang_a_panel(open_session, monkeypatch):
+    monkeypatch.setattr(exclusive, "_REST_S", 0.05)
+    session = open_session()
+    events = session.train_personal(TrainConfig(steps=3, batch=2, validate_every=0))
+    next(events)
+    panel = TrainPanel(session, [], steps=1)
+    panel.start()
+    assert panel.wait(60).steps == 1
+    assert not panel.is_busy
+    assert [event.steps for event in events if isinstance(event, Trained)] == [3]
