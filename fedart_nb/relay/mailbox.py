@@ -56,8 +56,12 @@ class Mailbox:
         self._listeners: dict[str, dict[str, set[Callable[[], None]]]] = {}  # room → member ("" for any) → whom to call
         self._books = Books(Path(folder), self.limits, clock)
         self._db, self._lock = self._books.db, self._books.lock
-        self._uploads = Uploads(self._books, BlobStore(Path(folder)))
-        self.sweep()
+        try:
+            self._uploads = Uploads(self._books, BlobStore(Path(folder)))
+            self.sweep()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the database and the folder."""

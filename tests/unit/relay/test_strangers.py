@@ -251,6 +251,16 @@ def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path, capsys: pyte
         Mailbox(tmp_path / "file")
 
 
+def test_a_data_folder_whose_obstacle_was_taken_away_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "blobs").write_text("in the way")
+    with pytest.raises(RelayError, match="cannot be used") as refused:
+        Mailbox(tmp_path)
+    (tmp_path / "blobs").unlink()
+    with Mailbox(tmp_path) as box:
+        assert box.totals()["rooms"] == 0, "its folder is not locked any more"
+    assert refused.tb is not None, "though a notebook keeps the traceback"
+
+
 @pytest.mark.parametrize("damage", [b"not a database at all" * 100, b""])
 def test_a_damaged_database_is_named_and_left_alone(tmp_path: Path, damage: bytes) -> None:
     with Mailbox(tmp_path) as box:
