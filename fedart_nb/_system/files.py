@@ -150,7 +150,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class FolderKeeper:
-    """Keeps what a round must not lose (`rounds.Keeper`): one file with its secret, one with its commitments.
+    """Keeps what a round must not lose (`federated.Keeper`): one file with its secret, one with its commitments.
 
     The secret's file is deleted when the round is over; the other one holds hashes only, and stays. Two kernels that
     are opened on one folder by mistake are bound to the same words: whoever comes second with others is refused.
